@@ -1,0 +1,57 @@
+-- name: InteractionCreate :exec
+INSERT INTO parako.interactions (id, browser_digest, client_id, request, login_required, consent_prompt, session_id, expires_at)
+VALUES (@id, @browser_digest, @client_id, @request, @login_required, @consent_prompt, sqlc.narg(session_id), @expires_at);
+
+-- InteractionByID finds a request that still waits, in the browser that began it.
+-- name: InteractionByID :one
+SELECT *
+  FROM parako.interactions
+ WHERE tenant_id = @tenant_id
+   AND id = @id
+   AND browser_digest = @browser_digest
+   AND finished_at IS NULL
+   AND expires_at > now();
+
+-- InteractionSignedIn ties the session of a fresh login to the request.
+-- name: InteractionSignedIn :execrows
+UPDATE parako.interactions
+   SET session_id = @session_id,
+       login_required = false
+ WHERE tenant_id = @tenant_id
+   AND id = @id
+   AND finished_at IS NULL
+   AND expires_at > now();
+
+-- InteractionSwitch asks for another login within the request.
+-- name: InteractionSwitch :execrows
+UPDATE parako.interactions
+   SET session_id = NULL,
+       login_required = true
+ WHERE tenant_id = @tenant_id
+   AND id = @id
+   AND finished_at IS NULL
+   AND expires_at > now();
+
+-- InteractionFinish spends the request; no row means that it was answered already.
+-- name: InteractionFinish :execrows
+UPDATE parako.interactions
+   SET finished_at = now()
+ WHERE tenant_id = @tenant_id
+   AND id = @id
+   AND finished_at IS NULL
+   AND expires_at > now();
+
+-- name: ConsentByClient :one
+SELECT scopes
+  FROM parako.consents
+ WHERE tenant_id = @tenant_id
+   AND user_id = @user_id
+   AND client_id = @client_id;
+
+-- ConsentPut remembers the scopes a person has agreed to, on top of those agreed to before.
+-- name: ConsentPut :exec
+INSERT INTO parako.consents (id, user_id, client_id, scopes)
+VALUES (@id, @user_id, @client_id, @scopes)
+    ON CONFLICT (tenant_id, user_id, client_id) DO UPDATE
+   SET scopes = ARRAY(SELECT DISTINCT s FROM unnest(consents.scopes || excluded.scopes) AS s ORDER BY s),
+       updated_at = now();
