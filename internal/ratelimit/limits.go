@@ -1,0 +1,62 @@
+package ratelimit
+
+import (
+	"encoding/base64"
+	"net/netip"
+	"time"
+
+	"parako/internal/secret"
+)
+
+// Limit is how many attempts (Burst, at least 1) a subject has in a Period (at least Burst microseconds). All Burst
+// may come at once; they return evenly, one each Period/Burst. Name is stable and appears in Redis keys and metrics.
+type Limit struct {
+	Name   string
+	Burst  int
+	Period time.Duration
+}
+
+// interval is how many microseconds one attempt takes to return.
+func (l Limit) interval() int64 {
+	if l.Name == "" || l.Burst < 1 || l.Period.Microseconds() < int64(l.Burst) {
+		panic("ratelimit: limit without name, burst or period")
+	}
+	return l.Period.Microseconds() / int64(l.Burst)
+}
+
+// LoginIP bounds failed logins from one address, whoever they are for. Subject: [IP].
+func LoginIP() Limit { return Limit{Name: "login-ip", Burst: 5, Period: 15 * time.Minute} }
+
+// LoginIdentifier bounds failed logins for one account from one address. Subject: [IdentifierFrom], which contains
+// the address: were it the account alone, anyone who knows a name could lock its owner out.
+func LoginIdentifier() Limit { return Limit{Name: "login-identifier", Burst: 5, Period: time.Hour} }
+
+// LoginBruteIP bounds failed logins from one address over a day, for the patient who stay below [LoginIP].
+// Subject: [IP].
+func LoginBruteIP() Limit { return Limit{Name: "login-brute-ip", Burst: 100, Period: 24 * time.Hour} }
+
+// TokenClient bounds requests of one client at the token endpoint. Generous: it stops a client in a loop, not a busy
+// one. Subject: [Client].
+func TokenClient() Limit { return Limit{Name: "token-client", Burst: 1200, Period: time.Minute} }
+
+// All returns every limit there is, for documentation and for the label values of metrics.
+func All() []Limit { return []Limit{LoginIP(), LoginIdentifier(), LoginBruteIP(), TokenClient()} }
+
+// IP is the subject of an address: an IPv4 address as it is, an IPv6 address cut to its /64, because every host owns
+// that many addresses and would otherwise own that many counters. addr is the peer's, after trusted proxies.
+func IP(addr netip.Addr) string {
+	addr = addr.Unmap().WithZone("")
+	if addr.Is6() {
+		return netip.PrefixFrom(addr, 64).Masked().String()
+	}
+	return addr.String()
+}
+
+// IdentifierFrom is the subject of an account as seen from one address: what was typed, after folding, known or not,
+// and [IP].
+func IdentifierFrom(identifier string, addr netip.Addr) string {
+	return IP(addr) + " " + base64.RawURLEncoding.EncodeToString(secret.Digest(identifier))
+}
+
+// Client is the subject of an OAuth client.
+func Client(clientID string) string { return clientID }

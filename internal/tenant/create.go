@@ -1,0 +1,210 @@
+package tenant
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"parako/internal/dbsqlc"
+	"parako/internal/dbsqlc/control"
+	"parako/internal/problem"
+	"parako/internal/store"
+)
+
+// What creating a tenant can answer.
+var (
+	ErrSlugFormat   = problem.New(problem.Invalid, "slug_format", "A slug is 1 to 63 characters: lower-case letters, digits, hyphens and underscores, and begins with a letter or digit.")
+	ErrSlugReserved = problem.New(problem.Conflict, "slug_reserved", "This slug is reserved. Choose another.")
+	ErrSlugTaken    = problem.New(problem.Conflict, "slug_taken", "A tenant with this slug exists. Choose another.")
+	ErrDomainTaken  = problem.New(problem.Conflict, "domain_taken", "Another tenant uses this domain.")
+	ErrDomainFormat = problem.New(problem.Invalid, "domain_format", "Domain must be a hostname without a scheme, port, or path.")
+	ErrDisplayName  = problem.New(problem.Invalid, "display_name_length", "A display name is 1 to 255 characters.")
+)
+
+// New describes a tenant to create.
+type New struct {
+	Slug        string
+	DisplayName string
+	// Domain is optional. Whoever creates a tenant with a domain vouches for it: it is served at once.
+	Domain string
+	// Operator names who asked, for the audit trail.
+	Operator string
+}
+
+var domainFormat = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+func (n *New) normalise() error {
+	n.Slug = strings.ToLower(strings.TrimSpace(n.Slug))
+	n.DisplayName = strings.TrimSpace(n.DisplayName)
+	n.Domain = strings.TrimSuffix(strings.ToLower(strings.TrimSpace(n.Domain)), ".")
+	switch {
+	case reserved[n.Slug] || n.Slug == OpsSlug || strings.Contains(n.Slug, "--"):
+		// "--" would let a slug pose as an internationalised name (xn--…) in the address bar.
+		return ErrSlugReserved
+	case !slugFormat.MatchString(n.Slug) && n.Slug != PlatformsSlug:
+		return ErrSlugFormat
+	case n.DisplayName == "" || utf8.RuneCountInString(n.DisplayName) > 255:
+		return ErrDisplayName
+	case n.Domain != "" && (len(n.Domain) > 253 || !domainFormat.MatchString(n.Domain)):
+		return ErrDomainFormat
+	}
+	return nil
+}
+
+// Create adds a tenant and records it, as the platform. Its keys are made when it is first used.
+func Create(ctx context.Context, s *store.Store, n New) (Tenant, error) {
+	if err := n.normalise(); err != nil {
+		return Tenant{}, err
+	}
+	if n.Slug == PlatformsSlug {
+		return Tenant{}, ErrSlugReserved
+	}
+	return create(ctx, s, n)
+}
+
+// EnsurePlatforms creates the platform's own tenant unless it exists. Several instances may do so at once.
+func EnsurePlatforms(ctx context.Context, s *store.Store) (Tenant, error) {
+	t, err := BySlug(ctx, s, PlatformsSlug)
+	if !errors.Is(err, ErrUnknown) {
+		return t, err
+	}
+	t, err = create(ctx, s, New{Slug: PlatformsSlug, DisplayName: "Platform Administration", Operator: "system"})
+	if errors.Is(err, ErrSlugTaken) {
+		return BySlug(ctx, s, PlatformsSlug)
+	}
+	return t, err
+}
+
+func create(ctx context.Context, s *store.Store, n New) (Tenant, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Tenant{}, err
+	}
+	var row control.Tenant
+	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
+		if err := claim(ctx, tx, "slug", n.Slug, id, ErrSlugTaken); err != nil {
+			return err
+		}
+		var domain *string
+		if n.Domain != "" {
+			if err := claim(ctx, tx, "host", n.Domain, id, ErrDomainTaken); err != nil {
+				return err
+			}
+			domain = &n.Domain
+		}
+		err := tx.TenantCreate(ctx, control.TenantCreateParams{ID: id, Slug: n.Slug, DisplayName: n.DisplayName, Domain: domain})
+		if err != nil {
+			return fmt.Errorf("create tenant: %w", err)
+		}
+		if err := record(ctx, tx, id, "tenant.created", n.Operator, map[string]string{"slug": n.Slug}); err != nil {
+			return err
+		}
+		row, err = tx.TenantBySlug(ctx, n.Slug)
+		return err
+	})
+	if err != nil {
+		return Tenant{}, err
+	}
+	return fromControl(row), nil
+}
+
+// claim takes a name for the tenant. The one conditional statement decides between two that want it.
+func claim(ctx context.Context, tx *store.PlatformTx, kind, value string, id uuid.UUID, taken error) error {
+	n, err := tx.LocatorCreate(ctx, control.LocatorCreateParams{Kind: kind, Name: value, TenantID: id})
+	if err != nil {
+		return fmt.Errorf("claim %s: %w", kind, err)
+	}
+	if n == 0 {
+		return taken
+	}
+	return nil
+}
+
+// SetStatus suspends, archives or reactivates a tenant. Every instance acts on it within the bound of its poll; the
+// returned revision is the hint that makes them act at once.
+func SetStatus(ctx context.Context, s *store.Store, slug string, status Status, operator string) (Tenant, error) {
+	switch status {
+	case Active, Suspended, Archived:
+	default:
+		return Tenant{}, problem.New(problem.Invalid, "status_unknown", "A status is active, suspended or archived.")
+	}
+	t, err := BySlug(ctx, s, slug)
+	if err != nil {
+		return Tenant{}, err
+	}
+	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
+		t.Revision, err = tx.TenantSetStatus(ctx, control.TenantSetStatusParams{ID: t.ID, Status: string(status)})
+		if err != nil {
+			return fmt.Errorf("set status of tenant: %w", err)
+		}
+		return record(ctx, tx, t.ID, "tenant.status_changed", operator, map[string]string{"from": string(t.Status), "to": string(status)})
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return Tenant{}, problem.New(problem.Forbidden, "tenant_protected", "The platform's own tenant cannot be changed.")
+	}
+	t.Status = status
+	return t, err
+}
+
+// BySlug finds a tenant for the platform, whatever its status. ErrUnknown: none.
+func BySlug(ctx context.Context, s *store.Store, slug string) (Tenant, error) {
+	var row control.Tenant
+	err := s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) (err error) {
+		row, err = tx.TenantBySlug(ctx, slug)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return Tenant{}, ErrUnknown
+	}
+	if err != nil {
+		return Tenant{}, err
+	}
+	return fromControl(row), nil
+}
+
+// List pages through the tenants by slug, after the slug given. An empty status lists all.
+func List(ctx context.Context, s *store.Store, status Status, after string, limit int32) ([]Tenant, error) {
+	var filter *string
+	if status != "" {
+		filter = (*string)(&status)
+	}
+	var rows []control.Tenant
+	err := s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) (err error) {
+		rows, err = tx.TenantList(ctx, control.TenantListParams{After: after, Status: filter, PageSize: limit})
+		return err
+	})
+	list := make([]Tenant, len(rows))
+	for i, r := range rows {
+		list[i] = fromControl(r)
+	}
+	return list, err
+}
+
+// record writes what the platform did into the trail of the tenant concerned.
+func record(ctx context.Context, tx *store.PlatformTx, id uuid.UUID, event, operator string, detail map[string]string) error {
+	eventID, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(detail)
+	if err != nil {
+		return err
+	}
+	err = tx.AuditAppend(ctx, control.AuditAppendParams{
+		TenantID: id, ID: eventID, Type: event, Status: "success", ActorType: "operator", ActorID: operator,
+		TargetType: "tenant", TargetID: id.String(), Detail: body,
+	})
+	if err != nil {
+		return fmt.Errorf("record %s: %w", event, err)
+	}
+	return nil
+}
+
+// fromControl makes a Tenant of the row as the platform's queries return it.
+func fromControl(r control.Tenant) Tenant { return FromRow(dbsqlc.Tenant(r)) }
