@@ -1,0 +1,137 @@
+// Package session owns the browser sessions of a tenant: who is signed in, since when and how. A session is a row; the
+// cookie holds a random token of which the row keeps the digest, and its id is the sid claim that clients may see.
+//
+// It refuses to find a session in another tenant than the one the cookie was made for, one that was idle too long, and one
+// of a disabled account. Start reading at [Start] and [Find].
+package session
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"parako/internal/audit"
+	"parako/internal/dbsqlc"
+	"parako/internal/directory"
+	"parako/internal/secret"
+	"parako/internal/store"
+)
+
+// Authentication context and method references (OpenID Connect Core section 2, RFC 8176).
+const (
+	ACRPassword = "urn:pwd"
+	AMRPassword = "pwd"
+)
+
+// touchEvery is how exact the idle time is: a session is written at most this often.
+const touchEvery = time.Minute
+
+// farFuture stands in for "never" where the policy sets no absolute bound.
+const farFuture = 365 * 24 * time.Hour
+
+// Policy bounds a session's life. Zero is no bound.
+type Policy struct{ Idle, Absolute time.Duration }
+
+// end is when a session that begins now must end.
+func (p Policy) end(now time.Time) time.Time {
+	if p.Absolute <= 0 {
+		return now.Add(farFuture)
+	}
+	return now.Add(p.Absolute)
+}
+
+// Session is a live session.
+type Session struct {
+	ID       uuid.UUID
+	User     directory.User
+	AuthTime time.Time // when the person last proved who they are, in whole seconds
+	ACR      string
+	AMR      []string
+}
+
+// Proof is how the person behind a new session proved who they are, and from where.
+type Proof struct {
+	User      directory.User
+	ACR       string
+	AMR       []string
+	IP        string
+	UserAgent string
+}
+
+// maxUserAgent keeps a caller from filling the table with its own header.
+const maxUserAgent = 512
+
+// Start begins a session and returns the token for its cookie. Whatever session another person had in the browser must be
+// ended by the caller: a token is never reused across a login (session fixation).
+func Start(ctx context.Context, tx *store.Tx, p Proof, policy Policy) (Session, string, error) {
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return Session{}, "", err
+	}
+	token := secret.Token()
+	s := Session{ID: id, User: p.User, AuthTime: tx.Now().UTC().Truncate(time.Second), ACR: p.ACR, AMR: p.AMR}
+	err = tx.SessionCreate(ctx, dbsqlc.SessionCreateParams{
+		ID: id, TokenDigest: secret.Digest(token), UserID: p.User.ID, AuthTime: s.AuthTime, ACR: p.ACR, AMR: p.AMR,
+		IP: p.IP, UserAgent: audit.Printable(p.UserAgent, maxUserAgent), ExpiresAt: policy.end(tx.Now()),
+	})
+	if err != nil {
+		return Session{}, "", fmt.Errorf("start session: %w", err)
+	}
+	return s, token, nil
+}
+
+// Renew keeps old through a new login of the same person, who proved it by p: the sid stays, so that a later logout reaches
+// what was granted before, and the token and the time of the proof are new. store.ErrNotFound: old has ended.
+func Renew(ctx context.Context, tx *store.Tx, old Session, p Proof, policy Policy) (Session, string, error) {
+	token := secret.Token()
+	s := Session{ID: old.ID, User: p.User, AuthTime: tx.Now().UTC().Truncate(time.Second), ACR: p.ACR, AMR: p.AMR}
+	n, err := tx.SessionRenew(ctx, dbsqlc.SessionRenewParams{
+		TenantID: tx.Tenant(), ID: old.ID, UserID: p.User.ID, TokenDigest: secret.Digest(token),
+		AuthTime: s.AuthTime, ACR: p.ACR, AMR: p.AMR, ExpiresAt: policy.end(tx.Now()),
+	})
+	if err == nil && n == 0 {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return Session{}, "", fmt.Errorf("renew session %s: %w", old.ID, err)
+	}
+	return s, token, nil
+}
+
+// Find is the live session of a cookie's token. store.ErrNotFound: none, or it has ended. In a writable transaction it
+// records that the session was used.
+func Find(ctx context.Context, tx *store.Tx, token string, policy Policy) (Session, error) {
+	row, err := tx.SessionByToken(ctx, dbsqlc.SessionByTokenParams{TenantID: tx.Tenant(), TokenDigest: secret.Digest(token)})
+	if err != nil {
+		return Session{}, err
+	}
+	idle := tx.Now().Sub(row.Session.LastSeenAt)
+	if policy.Idle > 0 && idle > policy.Idle {
+		return Session{}, store.ErrNotFound
+	}
+	// A policy that was tightened after the login holds at once.
+	if policy.Absolute > 0 && tx.Now().Sub(row.Session.AuthTime) > policy.Absolute {
+		return Session{}, store.ErrNotFound
+	}
+	if idle > touchEvery && tx.Writable() {
+		if err := tx.Later().SessionTouch(ctx, dbsqlc.SessionTouchParams{TenantID: tx.Tenant(), ID: row.Session.ID}); err != nil {
+			return Session{}, err
+		}
+	}
+	return Session{
+		ID: row.Session.ID, User: row.User, AuthTime: row.Session.AuthTime.UTC(), ACR: row.Session.ACR, AMR: row.Session.AMR,
+	}, nil
+}
+
+// End ends a session and every grant that dies with it: those without offline_access. Ending it twice is harmless.
+func End(ctx context.Context, tx *store.Tx, id uuid.UUID) error {
+	if _, err := tx.SessionEnd(ctx, dbsqlc.SessionEndParams{TenantID: tx.Tenant(), ID: id}); err != nil {
+		return fmt.Errorf("end session %s: %w", id, err)
+	}
+	if _, err := tx.GrantRevokeBySession(ctx, dbsqlc.GrantRevokeBySessionParams{TenantID: tx.Tenant(), SessionID: id}); err != nil {
+		return fmt.Errorf("revoke grants of session %s: %w", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package settings_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"parako/internal/settings"
+)
+
+func TestDefaultsAreValid(t *testing.T) {
+	t.Parallel()
+	s := settings.Default()
+	if faults := s.Validate(); len(faults) > 0 {
+		t.Errorf("Validate() = %q, want no fault", faults)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	type edit = func(*settings.Settings)
+	title := func(title string) edit { return func(s *settings.Settings) { s.Application.Title = title } }
+	locales := func(initial string, available ...string) edit {
+		return func(s *settings.Settings) {
+			s.Application.Locales = settings.Locales{Default: initial, Available: available}
+		}
+	}
+	company := func(name string) edit { return func(s *settings.Settings) { s.Branding.CompanyName = name } }
+	logo := func(url string) edit { return func(s *settings.Settings) { s.Branding.Logo = url } }
+	fonts := func(list string) edit { return func(s *settings.Settings) { s.Branding.Fonts.Sans = list } }
+	light := func(name, value string) edit {
+		return func(s *settings.Settings) { s.Branding.Colors.Light[name] = value }
+	}
+	dark := func(name, value string) edit {
+		return func(s *settings.Settings) { s.Branding.Colors.Dark[name] = value }
+	}
+	session := func(idle, absolute int) edit {
+		return func(s *settings.Settings) {
+			s.Security.Authentication.Session = settings.Session{IdleTimeoutMinutes: idle, AbsoluteTimeoutHours: absolute}
+		}
+	}
+	ttl := func(change func(*settings.TokenTTL)) edit {
+		return func(s *settings.Settings) { change(&s.OIDC.TokenTTL) }
+	}
+	const (
+		titleFault   = "application.title must be 1 to 255 characters on one line"
+		tagsFault    = "application.locales.available must be at most 100 language tags such as pt-BR"
+		defaultFault = "application.locales.default must be one of application.locales.available"
+		companyFault = "branding.companyName must be at most 255 characters on one line"
+		logoFault    = "branding.logo must be an https URL or empty"
+		fontFault    = "branding.fonts.sans must be a list of font names of at most 200 characters"
+		lightFault   = "branding.colors.light must only name known colours"
+		valueFault   = "branding.colors.light.primary must be #rgb or #rrggbb"
+	)
+	tests := map[string]struct {
+		edit edit
+		want []string
+	}{
+		"title: one character":             {title("P"), nil},
+		"title: 255 characters, not bytes": {title(strings.Repeat("é", 255)), nil},
+		"title: 256 characters":            {title(strings.Repeat("é", 256)), []string{titleFault}},
+		"title: nothing":                   {title(""), []string{titleFault}},
+		"title: only space":                {title(" \u00a0"), []string{titleFault}},
+		"title: two lines":                 {title("a\nb"), []string{titleFault}},
+
+		"locales: one":                     {locales("pt-BR", "pt-BR"), nil},
+		"locales: old spelling":            {locales("zh_Hant_TW", "zh_Hant_TW"), nil},
+		"locales: default not offered":     {locales("de", "en", "fr"), []string{defaultFault}},
+		"locales: none":                    {locales("en"), []string{defaultFault}},
+		"locales: an empty one":            {locales("en", "en", ""), []string{tagsFault}},
+		"locales: a path":                  {locales("en", "en", "../../etc"), []string{tagsFault}},
+		"locales: too long":                {locales("en", "en", "en"+strings.Repeat("-abcdefgh", 4)), []string{tagsFault}},
+		"locales: too many":                {locales("en", strings.Fields(strings.Repeat("en ", 101))...), []string{tagsFault}},
+		"locales: neither tag nor offered": {locales("!", "?"), []string{tagsFault, defaultFault}},
+
+		"company: none":           {company(""), nil},
+		"company: 255 characters": {company(strings.Repeat("é", 255)), nil},
+		"company: 256 characters": {company(strings.Repeat("é", 256)), []string{companyFault}},
+		"company: two lines":      {company("a\r\nb"), []string{companyFault}},
+
+		"logo: none":             {logo(""), nil},
+		"logo: https":            {logo("https://cdn.acme.example:8443/logo.svg?v=2"), nil},
+		"logo: international":    {logo("https://bücher.example/logo.svg"), nil},
+		"logo: http":             {logo("http://cdn.acme.example/logo.svg"), []string{logoFault}},
+		"logo: script":           {logo("javascript:alert(1)"), []string{logoFault}},
+		"logo: data":             {logo("data:image/svg+xml,<svg/>"), []string{logoFault}},
+		"logo: path":             {logo("/images/logo.png"), []string{logoFault}},
+		"logo: of any scheme":    {logo("//cdn.acme.example/logo.svg"), []string{logoFault}},
+		"logo: no host":          {logo("https:///logo.svg"), []string{logoFault}},
+		"logo: only a port":      {logo("https://:443/logo.svg"), []string{logoFault}},
+		"logo: opaque":           {logo("https:logo.svg"), []string{logoFault}},
+		"logo: with credentials": {logo("https://user:pass@cdn.acme.example/logo.svg"), []string{logoFault}},
+		"logo: a false host":     {logo(`https://cdn.acme.example\@evil.example/`), []string{logoFault}},
+		"logo: two lines":        {logo("https://cdn.acme.example/a\nb"), []string{logoFault}},
+		"logo: too long":         {logo("https://a.example/" + strings.Repeat("a", 2048)), []string{logoFault}},
+		"logoDark": {
+			func(s *settings.Settings) { s.Branding.LogoDark = "http://a.example" },
+			[]string{"branding.logoDark must be an https URL or empty"},
+		},
+		"links": {
+			func(s *settings.Settings) {
+				s.Integrations.URLs = settings.URLs{PrivacyPolicy: "/privacy", TermsOfService: "x"}
+			},
+			[]string{
+				"integrations.urls.privacy_policy must be an https URL or empty",
+				"integrations.urls.terms_of_service must be an https URL or empty",
+			},
+		},
+
+		"fonts: a list":           {fonts(`"Inter Tight", Helvetica, sans-serif`), nil},
+		"fonts: 200 characters":   {fonts(strings.Repeat("é", 200)), nil},
+		"fonts: 201 characters":   {fonts(strings.Repeat("a", 201)), []string{fontFault}},
+		"fonts: end of the rule":  {fonts("x;color:red"), []string{fontFault}},
+		"fonts: end of the block": {fonts("x}body{display:none"), []string{fontFault}},
+		"fonts: a resource":       {fonts("url(//evil.example)"), []string{fontFault}},
+		"fonts: an escape":        {fonts(`\3b`), []string{fontFault}},
+		"fonts: an at-rule":       {fonts("@import"), []string{fontFault}},
+		"fonts: an element":       {fonts("</style>"), []string{fontFault}},
+		"fonts: two lines":        {fonts("a\nb"), []string{fontFault}},
+
+		"color: short":             {light("primary", "#abc"), nil},
+		"color: long":              {dark("sidebarPrimaryForeground", "#A1b2C3"), nil},
+		"color: other name":        {light("shadow", "#abc"), []string{lightFault}},
+		"color: name in kebab":     {light("card-foreground", "#abc"), []string{lightFault}},
+		"color: name as CSS":       {light("x:url(//evil.example);--y", "#abc"), []string{lightFault}},
+		"color: other dark name":   {dark("", "red"), []string{"branding.colors.dark must only name known colours"}},
+		"color: a word":            {light("primary", "red"), []string{valueFault}},
+		"color: empty":             {light("primary", ""), []string{valueFault}},
+		"color: four digits":       {light("primary", "#abcd"), []string{valueFault}},
+		"color: with transparency": {light("primary", "#aabbccdd"), []string{valueFault}},
+		"color: more behind it":    {light("primary", "#abc;}"), []string{valueFault}},
+		"color: a line behind it":  {light("primary", "#abc\n"), []string{valueFault}},
+		"color: two unknown names are said once": {
+			func(s *settings.Settings) { s.Branding.Colors.Light = map[string]string{"a": "#abc", "b": "#abc"} },
+			[]string{lightFault},
+		},
+
+		"session: off":  {session(0, 0), nil},
+		"session: most": {session(525600, 8760), nil},
+		"session: negative": {session(-1, -1), []string{
+			"security.authentication.session.absolute_timeout_hours must be between 0 and 8760",
+			"security.authentication.session.idle_timeout_minutes must be between 0 and 525600",
+		}},
+		"session: too long": {session(525601, 8761), []string{
+			"security.authentication.session.absolute_timeout_hours must be between 0 and 8760",
+			"security.authentication.session.idle_timeout_minutes must be between 0 and 525600",
+		}},
+
+		"ttl: least": {
+			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{1, 1, 1, 1, 1, 30} }),
+			nil,
+		},
+		"ttl: most": {
+			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{86400, 86400, 86400, 60, 31536000, 3600} }),
+			nil,
+		},
+		"ttl: too short": {
+			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{0, 0, 0, 0, 0, 29} }),
+			ttlFaults,
+		},
+		"ttl: too long": {
+			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{86401, 86401, 86401, 61, 31536001, 3601} }),
+			ttlFaults,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := changed(tt.edit)
+			if diff := cmp.Diff(tt.want, s.Validate()); diff != "" {
+				t.Errorf("Validate() mismatch (-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+var ttlFaults = []string{
+	"oidc.token_ttl.access_token must be between 1 and 86400",
+	"oidc.token_ttl.authorization_code must be between 1 and 60",
+	"oidc.token_ttl.client_credentials must be between 1 and 86400",
+	"oidc.token_ttl.id_token must be between 1 and 86400",
+	"oidc.token_ttl.interaction must be between 30 and 3600",
+	"oidc.token_ttl.refresh_token must be between 1 and 31536000",
+}
+
+// Brands that were made for the product's palette of 33 names stay valid.
+func TestEveryColourOfThePaletteMayBeSet(t *testing.T) {
+	t.Parallel()
+	names := strings.Fields(`primary primaryForeground secondary secondaryForeground accent accentForeground destructive
+		destructiveForeground success successForeground warning warningForeground info infoForeground background foreground card
+		cardForeground popover popoverForeground muted mutedForeground border input ring sidebar sidebarForeground sidebarPrimary
+		sidebarPrimaryForeground sidebarAccent sidebarAccentForeground sidebarBorder sidebarRing`)
+	s := settings.Default()
+	for _, name := range names {
+		s.Branding.Colors.Light[name] = "#000"
+		s.Branding.Colors.Dark[name] = "#ffffff"
+	}
+	if got := len(s.Branding.Colors.Light); got != 33 {
+		t.Errorf("%d names, want 33", got)
+	}
+	if faults := s.Validate(); len(faults) > 0 {
+		t.Errorf("Validate() = %q, want no fault", faults)
+	}
+}
+
+func TestDurations(t *testing.T) {
+	t.Parallel()
+	s := settings.Session{IdleTimeoutMinutes: 30, AbsoluteTimeoutHours: 24}
+	got := []time.Duration{s.Idle(), s.Absolute(), settings.Session{}.Idle(), settings.Session{}.Absolute(), settings.Seconds(90)}
+	want := []time.Duration{30 * time.Minute, 24 * time.Hour, 0, 0, 90 * time.Second}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("durations mismatch (-want +got)\n%s", diff)
+	}
+}

@@ -1,0 +1,208 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"parako/internal/audit"
+	"parako/internal/dbsqlc"
+	"parako/internal/directory"
+	"parako/internal/factor"
+	"parako/internal/problem"
+	"parako/internal/ratelimit"
+	"parako/internal/session"
+	"parako/internal/store"
+	"parako/internal/telemetry"
+)
+
+// What a login can answer. ErrCredentials is the same for an unknown account and a wrong password, and takes the same time
+// (checklist U1); ErrDisabled is told only to someone who has proved the password.
+var (
+	ErrMissing     = problem.New(problem.Invalid, "missing_credentials", "Enter your email address or username and your password.")
+	ErrCredentials = problem.New(problem.Unauthorized, "invalid_credentials", "Invalid credentials. Please try again.")
+	ErrDisabled    = problem.New(problem.Forbidden, "account_disabled", "This account is disabled.")
+	ErrTooMany     = problem.New(problem.TooMany, "too_many_attempts", "Too many failed attempts. Wait a few minutes and try again.")
+)
+
+// Throttled is ErrTooMany with the time to wait.
+type Throttled struct{ RetryAfter time.Duration }
+
+// Error implements error.
+func (t *Throttled) Error() string { return ErrTooMany.Code }
+
+// Unwrap makes it an ErrTooMany.
+func (t *Throttled) Unwrap() error { return ErrTooMany }
+
+// Logins proves people by their password and gives them a session. It is safe for concurrent use.
+type Logins struct {
+	Store     *store.Store
+	Passwords factor.Passwords
+	Limiter   *ratelimit.Limiter
+	Metrics   *telemetry.Metrics
+	// Slack multiplies the limits on failed attempts: 1 in production, more where tests and developers share an address.
+	Slack int
+}
+
+// Attempt is one try to sign in within an interaction.
+type Attempt struct {
+	Tenant      uuid.UUID
+	Interaction Interaction
+	Identifier  string
+	Password    string
+	// Token is the session the browser holds already; empty: none.
+	Token  string
+	Policy session.Policy
+	Origin audit.Origin
+}
+
+// maxIdentifier is longer than any email address or username.
+const maxIdentifier = 320
+
+// Login proves the person and ties a session of theirs to the interaction. It returns the token for the session's cookie.
+func (l *Logins) Login(ctx context.Context, a Attempt) (string, error) {
+	if a.Identifier == "" || a.Password == "" {
+		return "", ErrMissing
+	}
+	if len(a.Identifier) > maxIdentifier || !utf8.ValidString(a.Identifier) || strings.ContainsRune(a.Identifier, 0) {
+		return "", ErrCredentials
+	}
+	refund, err := l.admit(ctx, a)
+	if err != nil {
+		return "", err
+	}
+	var user directory.User
+	var hash string
+	err = l.Store.AskTenant(ctx, a.Tenant, func(ctx context.Context, tx *store.Tx) (err error) {
+		user, hash, err = directory.ForLogin(ctx, tx, a.Identifier)
+		return err
+	})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return "", fmt.Errorf("find account: %w", err)
+	}
+	right, upgraded, err := l.Passwords.Verify(ctx, hash, a.Password)
+	if err != nil {
+		return "", fmt.Errorf("verify password: %w", err)
+	}
+	switch {
+	case !right:
+		l.Metrics.LoginAttempt(false, "password")
+		return "", errors.Join(ErrCredentials, l.recordFailure(ctx, a, user, "invalid_credentials"))
+	case !user.AccountEnabled:
+		l.Metrics.LoginAttempt(false, "password")
+		return "", errors.Join(ErrDisabled, l.recordFailure(ctx, a, user, "account_disabled"))
+	}
+	token, err := l.signIn(ctx, a, user, upgraded)
+	if err != nil {
+		return "", err
+	}
+	refund()
+	l.Metrics.LoginAttempt(true, "password")
+	return token, nil
+}
+
+// admit counts the attempt against its limits before the password is looked at, so that attempts in parallel cannot
+// overtake the count. refund takes it back when it turns out well: only failures count.
+func (l *Logins) admit(ctx context.Context, a Attempt) (refund func(), err error) {
+	addr, err := netip.ParseAddr(a.Origin.IP)
+	if err != nil {
+		addr = netip.IPv6Unspecified() // All callers without an address share one count.
+	}
+	type charge struct {
+		limit   ratelimit.Limit
+		subject string
+	}
+	var charged []charge
+	refund = func() {
+		for _, c := range charged {
+			l.Limiter.Refund(ctx, a.Tenant, c.limit, c.subject)
+		}
+	}
+	for _, c := range []charge{
+		{ratelimit.LoginIdentifier(), ratelimit.IdentifierFrom(directory.Fold(a.Identifier), addr)},
+		{ratelimit.LoginIP(), ratelimit.IP(addr)},
+		{ratelimit.LoginBruteIP(), ratelimit.IP(addr)},
+	} {
+		c.limit.Burst *= max(l.Slack, 1)
+		d := l.Limiter.Allow(ctx, a.Tenant, c.limit, c.subject)
+		if !d.Allowed {
+			refund()
+			l.Metrics.RateLimited(c.limit.Name)
+			return nil, &Throttled{RetryAfter: d.RetryAfter}
+		}
+		charged = append(charged, c)
+	}
+	return refund, nil
+}
+
+func (l *Logins) signIn(ctx context.Context, a Attempt, user directory.User, upgraded string) (string, error) {
+	proof := session.Proof{
+		User: user, ACR: session.ACRPassword, AMR: []string{session.AMRPassword}, IP: a.Origin.IP, UserAgent: a.Origin.UserAgent,
+	}
+	var token string
+	err := l.Store.InTenant(ctx, a.Tenant, func(ctx context.Context, tx *store.Tx) error {
+		s, fresh, err := startOrRenew(ctx, tx, a, proof)
+		if err != nil {
+			return fmt.Errorf("start session: %w", err)
+		}
+		token = fresh
+		n, err := tx.InteractionSignedIn(ctx, dbsqlc.InteractionSignedInParams{TenantID: tx.Tenant(), ID: a.Interaction.ID, SessionID: &s.ID})
+		if err != nil {
+			return fmt.Errorf("continue interaction: %w", err)
+		}
+		if n == 0 {
+			return ErrExpired
+		}
+		if upgraded != "" {
+			if err := factor.Put(ctx, tx, user.ID, upgraded); err != nil {
+				return fmt.Errorf("renew password hash: %w", err)
+			}
+		}
+		if err := tx.Later().UserSignedIn(ctx, dbsqlc.UserSignedInParams{TenantID: tx.Tenant(), ID: user.ID}); err != nil {
+			return err
+		}
+		return audit.Record(ctx, tx, audit.Event{
+			Type: audit.LoginSucceeded, Status: audit.Success, Actor: audit.User(user.ID), Target: audit.Thing("session", s.ID.String()),
+			ClientID: a.Interaction.ClientID, Origin: a.Origin, Detail: map[string]string{"method": "password"},
+		})
+	})
+	return token, err
+}
+
+// startOrRenew keeps the browser's session when the same person proves it again, and ends another person's.
+func startOrRenew(ctx context.Context, tx *store.Tx, a Attempt, p session.Proof) (session.Session, string, error) {
+	if a.Token == "" {
+		return session.Start(ctx, tx, p, a.Policy)
+	}
+	old, err := session.Find(ctx, tx, a.Token, a.Policy)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+	case err != nil:
+		return session.Session{}, "", err
+	case old.User.ID == p.User.ID:
+		return session.Renew(ctx, tx, old, p, a.Policy)
+	default:
+		if err := session.End(ctx, tx, old.ID); err != nil {
+			return session.Session{}, "", err
+		}
+	}
+	return session.Start(ctx, tx, p, a.Policy)
+}
+
+// recordFailure keeps a failed login, with the account when there is one. What was typed is not kept: it may be a password.
+func (l *Logins) recordFailure(ctx context.Context, a Attempt, user directory.User, reason string) error {
+	e := audit.Event{
+		Type: audit.LoginFailed, Status: audit.Failed, ClientID: a.Interaction.ClientID, Origin: a.Origin,
+		Detail: map[string]string{"method": "password", "reason": reason},
+	}
+	if user.ID != uuid.Nil {
+		e.Target = audit.User(user.ID)
+	}
+	return l.Store.InTenant(ctx, a.Tenant, func(ctx context.Context, tx *store.Tx) error { return audit.Record(ctx, tx, e) })
+}
