@@ -1,0 +1,83 @@
+package oidc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/ory/fosite"
+
+	"parako/internal/dbsqlc"
+	"parako/internal/store"
+)
+
+// client is a registered client as fosite sees it.
+type client struct{ dbsqlc.Client }
+
+var _ fosite.Client = client{}
+
+// GetID implements fosite.Client.
+func (c client) GetID() string { return c.ID }
+
+// GetHashedSecret implements fosite.Client. Secrets are compared in clientauth.go.
+func (client) GetHashedSecret() []byte { return nil }
+
+// GetRedirectURIs implements fosite.Client.
+func (c client) GetRedirectURIs() []string { return c.RedirectUris }
+
+// GetGrantTypes implements fosite.Client.
+func (c client) GetGrantTypes() fosite.Arguments { return c.GrantTypes }
+
+// GetResponseTypes implements fosite.Client.
+func (c client) GetResponseTypes() fosite.Arguments { return c.ResponseTypes }
+
+// GetScopes implements fosite.Client. Whoever may refresh may ask for offline_access.
+func (c client) GetScopes() fosite.Arguments {
+	scopes := fosite.Arguments(strings.Fields(c.Scope))
+	if slices.Contains(c.GrantTypes, "refresh_token") && !scopes.Has("offline_access") {
+		scopes = append(scopes, "offline_access")
+	}
+	return scopes
+}
+
+// withoutRefresh is the client as it may act on a grant of the scopes: without the refresh_token grant, unless the person
+// agreed to offline_access (OpenID Connect Core section 11) or the client is a browser application without a secret.
+func (c client) withoutRefresh(scopes []string) client {
+	if slices.Contains(scopes, "offline_access") || (c.IsPublic() && c.ApplicationType == "web") {
+		return c
+	}
+	c.GrantTypes = slices.DeleteFunc(slices.Clone(c.GrantTypes), func(g string) bool { return g == "refresh_token" })
+	return c
+}
+
+// IsPublic implements fosite.Client.
+func (c client) IsPublic() bool { return c.TokenEndpointAuthMethod == "none" }
+
+// GetAudience implements fosite.Client.
+func (c client) GetAudience() fosite.Arguments { return c.AllowedResources }
+
+// clientIDFormat is what a client_id can look like; nothing else is looked up.
+var clientIDFormat = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,255}$`)
+
+// client loads an active client of the tenant. fosite.ErrNotFound: there is none, or it was switched off, which callers
+// must not be able to tell apart.
+func (p *Provider) client(ctx context.Context, id string) (dbsqlc.Client, error) {
+	if !clientIDFormat.MatchString(id) {
+		return dbsqlc.Client{}, fosite.ErrNotFound
+	}
+	var row dbsqlc.Client
+	err := p.askTenant(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
+		row, err = tx.ClientByID(ctx, dbsqlc.ClientByIDParams{TenantID: tx.Tenant(), ID: id})
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) || (err == nil && !row.Active) {
+		return dbsqlc.Client{}, fosite.ErrNotFound
+	}
+	if err != nil {
+		return dbsqlc.Client{}, fmt.Errorf("load client: %w", err)
+	}
+	return row, nil
+}

@@ -1,0 +1,91 @@
+package oidc
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ory/fosite"
+
+	"parako/internal/settings"
+	"parako/internal/store"
+)
+
+// clientCredentials is the client_credentials grant (RFC 6749 section 4.4). With a resource (RFC 8707) the token is a JSON
+// Web Token for that resource and is not stored; without one it is opaque.
+type clientCredentials struct{ p *Provider }
+
+var errTarget = &fosite.RFC6749Error{
+	ErrorField: "invalid_target", DescriptionField: "The resource is unknown, or the client may not ask for it.", CodeField: 400,
+}
+
+// CanHandleTokenEndpointRequest implements fosite.TokenEndpointHandler.
+func (*clientCredentials) CanHandleTokenEndpointRequest(_ context.Context, r fosite.AccessRequester) bool {
+	return r.GetGrantTypes().ExactOne("client_credentials")
+}
+
+// CanSkipClientAuth implements fosite.TokenEndpointHandler.
+func (*clientCredentials) CanSkipClientAuth(context.Context, fosite.AccessRequester) bool {
+	return false
+}
+
+// HandleTokenEndpointRequest implements fosite.TokenEndpointHandler. Scopes of people, such as openid, are never granted: a
+// client has no profile.
+func (h *clientCredentials) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
+	if !h.CanHandleTokenEndpointRequest(ctx, r) {
+		return fosite.ErrUnknownRequest
+	}
+	c, ok := r.GetClient().(client)
+	if !ok || c.IsPublic() || !slices.Contains(c.GrantTypes, "client_credentials") {
+		return fosite.ErrUnauthorizedClient.WithHint("The client may not use the client_credentials grant.")
+	}
+	allowed := c.Scope
+	resources := r.GetRequestForm()["resource"]
+	for _, resource := range resources {
+		if !slices.Contains(c.AllowedResources, resource) {
+			return errTarget
+		}
+		allowed = c.ResourcesScopes
+		r.GrantAudience(resource)
+	}
+	permitted := strings.Fields(allowed)
+	for _, scope := range r.GetRequestedScopes() {
+		if !slices.Contains(permitted, scope) || slices.Contains(personScopes, scope) {
+			return fosite.ErrInvalidScope.WithHint("The client may not ask for one of the scopes.")
+		}
+		r.GrantScope(scope)
+	}
+	life := settings.Seconds(h.p.ttl().ClientCredentials)
+	r.GetSession().SetExpiresAt(fosite.AccessToken, h.p.deps.Now().UTC().Add(life).Truncate(time.Second))
+	return nil
+}
+
+// PopulateTokenEndpointResponse implements fosite.TokenEndpointHandler.
+func (h *clientCredentials) PopulateTokenEndpointResponse(ctx context.Context, r fosite.AccessRequester, response fosite.AccessResponder) error {
+	if !h.CanHandleTokenEndpointRequest(ctx, r) {
+		return fosite.ErrUnknownRequest
+	}
+	token, sig, err := accessTokens{h.p}.GenerateAccessToken(ctx, r)
+	if err != nil {
+		return fosite.ErrServerError.WithWrap(err)
+	}
+	err = h.p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if len(r.GetGrantedAudience()) == 0 {
+			return storage{h.p}.CreateAccessTokenSession(ctx, sig, r)
+		}
+		g, err := sessionOf(r)
+		if err != nil {
+			return err
+		}
+		return recordIssued(ctx, tx, r, g)
+	})
+	if err != nil {
+		return fosite.ErrServerError.WithWrap(err)
+	}
+	response.SetAccessToken(token)
+	response.SetTokenType("bearer")
+	response.SetExpiresIn(settings.Seconds(h.p.ttl().ClientCredentials))
+	response.SetScopes(r.GetGrantedScopes())
+	return nil
+}

@@ -1,0 +1,131 @@
+package oidc
+
+import (
+	"context"
+	"errors"
+	"net/url"
+
+	"github.com/google/uuid"
+	"github.com/ory/fosite"
+
+	"parako/internal/audit"
+	"parako/internal/dbsqlc"
+	"parako/internal/session"
+	"parako/internal/signin"
+	"parako/internal/store"
+)
+
+// Waiting is an interaction with everything a page needs to show its next step.
+type Waiting struct {
+	signin.Interaction
+	Client dbsqlc.Client
+	// Session is who is signed in; nil: nobody that this interaction accepts.
+	Session *session.Session
+	Step    signin.Step
+	// Scopes are what the client asks for.
+	Scopes []string
+	// RedirectURI is where the answer will go.
+	RedirectURI string
+
+	request *authRequest
+}
+
+// Waiting loads an interaction for the browser that holds its flow secret and the session token. signin.ErrExpired: it
+// cannot go on.
+func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string) (Waiting, error) {
+	var w Waiting
+	err := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
+		var err error
+		if w.Interaction, err = signin.Load(ctx, tx, id, flow); err != nil {
+			return err
+		}
+		if w.Session, err = p.findSession(ctx, tx, token); err != nil {
+			return err
+		}
+		w.Client, err = tx.ClientByID(ctx, dbsqlc.ClientByIDParams{TenantID: tx.Tenant(), ID: w.ClientID})
+		if err != nil || !w.Client.Active {
+			return errors.Join(errUnknownClient, err)
+		}
+		if !w.SignedIn(w.Session) {
+			w.Session = nil
+		}
+		// The request was valid when it began; what has changed since (the client's redirect URIs, its scopes) counts.
+		if w.request, err = p.checkAuthorize(ctx, w.Request, w.Client); err != nil {
+			return err
+		}
+		var consented []string
+		if w.Session != nil {
+			if consented, err = signin.Consented(ctx, tx, w.Session.User.ID, w.ClientID); err != nil {
+				return err
+			}
+		}
+		w.Scopes = w.request.scopes()
+		w.Step = w.Next(w.Session, w.Client.IsInternalClient, w.Scopes, consented)
+		return nil
+	})
+	if err != nil {
+		return Waiting{}, err
+	}
+	w.RedirectURI = w.request.redirectURI
+	return w, nil
+}
+
+// Complete answers the interaction with a code and returns the redirect. agreed says that the person has just consented; it
+// is needed when the step is consent, and ignored otherwise.
+func (p *Provider) Complete(ctx context.Context, w Waiting, agreed bool, from audit.Origin) (string, error) {
+	if w.Session == nil || (w.Step == signin.StepConsent && !agreed) {
+		return "", signin.ErrExpired
+	}
+	var location string
+	err := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
+		err := signin.Finish(ctx, tx, w.ID)
+		if err != nil {
+			return err
+		}
+		if w.request.hint != uuid.Nil && w.request.hint != w.Session.User.ID {
+			// Someone else signed in than the client expects (OpenID Connect Core section 3.1.2.1, id_token_hint).
+			location = p.respond(w.request, errorParams(fosite.ErrLoginRequired))
+			return nil
+		}
+		if w.Step == signin.StepConsent {
+			if err := signin.GiveConsent(ctx, tx, *w.Session, w.ClientID, w.Scopes, from); err != nil {
+				return err
+			}
+		}
+		location, err = p.issueCode(ctx, tx, w.request, *w.Session)
+		return err
+	})
+	return location, err
+}
+
+// Deny answers the interaction with access_denied and returns the redirect. It needs no session: whoever was asked to sign in
+// may refuse.
+func (p *Provider) Deny(ctx context.Context, w Waiting, from audit.Origin) (string, error) {
+	err := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := signin.Finish(ctx, tx, w.ID); err != nil {
+			return err
+		}
+		if w.Session == nil {
+			return nil
+		}
+		return signin.DenyConsent(ctx, tx, *w.Session, w.ClientID, from)
+	})
+	if err != nil {
+		return "", err
+	}
+	return p.respond(w.request, errorParams(fosite.ErrAccessDenied.WithHint("End-User aborted interaction"))), nil
+}
+
+// Switch lets the person answer the interaction with another account than the one that is signed in.
+func (p *Provider) Switch(ctx context.Context, w Waiting) error {
+	return p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error { return signin.Switch(ctx, tx, w.ID) })
+}
+
+func errorParams(err error) url.Values {
+	e, _ := explain(err)
+	return url.Values{"error": {e.Code}, "error_description": {e.Description}}
+}
+
+func isNotFound(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, fosite.ErrNotFound)
+}

@@ -1,0 +1,184 @@
+package oidc
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/labstack/echo/v4"
+	"github.com/ory/fosite"
+
+	"parako/internal/audit"
+	"parako/internal/store"
+)
+
+// tokenResponse is the answer to a token request (RFC 6749 section 5.1).
+type tokenResponse struct {
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int64  `json:"expires_in"`
+	RefreshToken string `json:"refresh_token,omitempty"`
+	IDToken      string `json:"id_token,omitempty"`
+	Scope        string `json:"scope,omitempty"`
+}
+
+// token is the token endpoint. It is never wrapped in a transaction as a whole: what a refused request has found out, such
+// as the reuse of a code, must stay (design D9).
+func (h *Handler) token(c echo.Context) error {
+	p, err := h.Provider(c)
+	if err != nil {
+		return err
+	}
+	r := c.Request()
+	ctx := withOrigin(r.Context(), h.origin(c))
+	form, err := postForm(c)
+	if err != nil {
+		return h.writeError(c, err)
+	}
+	g := newGrantSession()
+	request, err := p.oauth2.NewAccessRequest(ctx, r, g)
+	if err != nil && request == nil {
+		// fosite names neither the client nor the fault when no handler knows the grant.
+		err = fosite.ErrUnsupportedGrantType
+	}
+	var response fosite.AccessResponder
+	if err == nil {
+		response, err = p.oauth2.NewAccessResponse(ctx, request)
+	}
+	var caller client
+	if request != nil {
+		caller, _ = request.GetClient().(client)
+	}
+	h.allowOrigin(c, &caller)
+	if err != nil {
+		return h.refuseToken(ctx, c, p, form, caller, g, err)
+	}
+	h.deps.Metrics.TokenIssued(form.Get("grant_type"))
+	noStore(c)
+	return c.JSON(http.StatusOK, tokenResponse{
+		AccessToken: response.GetAccessToken(), TokenType: "Bearer", ExpiresIn: expiresIn(response),
+		RefreshToken: extra(response, "refresh_token"), IDToken: extra(response, "id_token"), Scope: joinScopes(request.GetGrantedScopes()),
+	})
+}
+
+func extra(r fosite.AccessResponder, name string) string {
+	s, _ := r.GetExtra(name).(string)
+	return s
+}
+
+func expiresIn(r fosite.AccessResponder) int64 {
+	seconds, _ := r.GetExtra("expires_in").(int64)
+	return seconds
+}
+
+func (h *Handler) refuseToken(ctx context.Context, c echo.Context, p *Provider, form url.Values, caller client, g *grantSession, err error) error {
+	if cancelled(ctx) {
+		return err
+	}
+	if errors.Is(err, errSpent) && g.code != nil {
+		// Two redeemed one code at once and this one lost: a second use like any other (RFC 6749 section 4.1.2).
+		if err := p.revokeGrant(ctx, g.code.Grant.ID); err != nil {
+			h.deps.Log.ErrorContext(ctx, "revoke_grant_failed", "error", err.Error())
+		}
+	}
+	reason := refusal(err)
+	h.deps.Metrics.TokenError(reason, form.Get("grant_type"))
+	recorded := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
+		return audit.Record(ctx, tx, audit.Event{
+			Type: audit.TokenRefused, Status: audit.Failed, Actor: actor(caller), ClientID: claimedClient(c.Request(), form, caller), Origin: originOf(ctx),
+			Detail: map[string]string{"error": reason, "grant_type": grantName(form.Get("grant_type"))},
+		})
+	})
+	if recorded != nil {
+		h.deps.Log.ErrorContext(ctx, "audit_failed", "error", recorded.Error())
+	}
+	return h.writeError(c, err)
+}
+
+func actor(c client) audit.Party {
+	if c.ID == "" {
+		return audit.Party{}
+	}
+	return audit.Client(c.ID)
+}
+
+// claimedClient is the client a request speaks for, authenticated or not.
+func claimedClient(r *http.Request, form url.Values, c client) string {
+	if c.ID != "" {
+		return c.ID
+	}
+	if id, _, ok := r.BasicAuth(); ok {
+		return id
+	}
+	return form.Get("client_id")
+}
+
+// grantName keeps what callers invent out of the audit trail.
+func grantName(grant string) string {
+	switch grant {
+	case "authorization_code", "refresh_token", "client_credentials":
+		return grant
+	}
+	return "other"
+}
+
+// recordIssued adds the issue of an access token to the audit trail, in the transaction that stores it.
+func recordIssued(ctx context.Context, tx *store.Tx, r fosite.Requester, g *grantSession) error {
+	grant := ""
+	if a, ok := ctx.Value(fosite.AccessRequestContextKey).(fosite.AccessRequester); ok && len(a.GetGrantTypes()) == 1 {
+		grant = a.GetGrantTypes()[0]
+	}
+	e := audit.Event{
+		Type: audit.TokenIssued, Status: audit.Success, Actor: audit.Client(r.GetClient().GetID()), ClientID: r.GetClient().GetID(),
+		Origin: originOf(ctx), Detail: map[string]string{"grant_type": grant, "scope": joinScopes(r.GetGrantedScopes())},
+	}
+	if s := g.GetSubject(); s != "" {
+		e.Target = audit.User(g.subject)
+	}
+	return audit.Record(ctx, tx, e)
+}
+
+// postForm reads the body of a request to a protocol endpoint, which is a form in which nothing is repeated.
+func postForm(c echo.Context) (url.Values, error) {
+	r := c.Request()
+	if err := r.ParseForm(); err != nil {
+		return nil, tooLarge(err, fosite.ErrInvalidRequest.WithHint("The body is not a form."))
+	}
+	if err := repeated(r.PostForm); err != nil {
+		return nil, err
+	}
+	for name := range r.URL.Query() {
+		if name == "client_secret" || name == "client_assertion" || name == "code" || name == "refresh_token" {
+			return nil, fosite.ErrInvalidRequest.WithHint("Secrets belong in the body, not in the query.")
+		}
+	}
+	return r.PostForm, nil
+}
+
+// authenticated reads the body and authenticates the client of a request to one of the token's side endpoints.
+func (h *Handler) authenticated(c echo.Context, p *Provider) (url.Values, client, error) {
+	form, err := postForm(c)
+	if err != nil {
+		return nil, client{}, err
+	}
+	who, err := p.authenticateClient(c.Request().Context(), c.Request(), form)
+	if err != nil {
+		return nil, client{}, err
+	}
+	caller, _ := who.(client)
+	h.allowOrigin(c, &caller)
+	return form, caller, nil
+}
+
+// originKey carries where a request came from through fosite to the store, which records it.
+type originKey struct{}
+
+func withOrigin(ctx context.Context, o audit.Origin) context.Context {
+	return context.WithValue(ctx, originKey{}, o)
+}
+
+func originOf(ctx context.Context) audit.Origin {
+	o, _ := ctx.Value(originKey{}).(audit.Origin)
+	return o
+}

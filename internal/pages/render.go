@@ -1,0 +1,176 @@
+// Package pages is the HTML edge of the product: what people see in a browser. It owns the view structs, their rendering from the files
+// of package templates, the stylesheet with a tenant's brand in it, and the headers a page is sent with. It decides nothing about who may
+// sign in, holds no state between requests, and lets nothing of one tenant appear on the page of another.
+//
+// A page is a view struct (views.go), a template of the same name in templates/pages and a method of [Renderer]. Start reading there.
+package pages
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"strings"
+
+	"parako/internal/i18n"
+	"parako/templates"
+)
+
+// neutralCompany stands for the operator on pages without a tenant.
+const neutralCompany = "Parako"
+
+// Renderer turns views into pages. It is built once, at start, is immutable and safe for concurrent use. The zero value is not usable.
+type Renderer struct {
+	pages   map[string]map[string]*template.Template // locale → page → template
+	sheet   sheet
+	neutral string // path of the stylesheet without a brand
+}
+
+// NewRenderer parses every template for every locale of the catalogue, so that a request only executes. An error names the broken template.
+func NewRenderer(catalog *i18n.Catalog) (*Renderer, error) {
+	source, err := templates.Files.ReadFile("static/app.css")
+	if err != nil {
+		return nil, fmt.Errorf("read stylesheet: %w", err)
+	}
+	r := &Renderer{pages: map[string]map[string]*template.Template{}, sheet: parseSheet(string(source))}
+	r.neutral = r.Stylesheet(Brand{}).Path()
+
+	shared, err := template.New("base").Funcs(words(catalog, i18n.Fallback)).
+		ParseFS(templates.Files, "layout/*.html", "partials/*.html")
+	if err != nil {
+		return nil, fmt.Errorf("parse layout: %w", err)
+	}
+	for _, page := range []string{"login", "consent", "logout", "logged_out", "error", "home"} {
+		english, err := shared.Clone()
+		if err != nil {
+			return nil, fmt.Errorf("copy layout: %w", err)
+		}
+		if english, err = english.ParseFS(templates.Files, "pages/"+page+".html"); err != nil {
+			return nil, fmt.Errorf("parse page %s: %w", page, err)
+		}
+		for _, locale := range catalog.Locales() {
+			// A set per locale, because functions belong to a set: bound per request they would need a clone per request.
+			set, err := english.Clone()
+			if err != nil {
+				return nil, fmt.Errorf("copy page %s: %w", page, err)
+			}
+			if r.pages[locale] == nil {
+				r.pages[locale] = map[string]*template.Template{}
+			}
+			r.pages[locale][page] = set.Funcs(words(catalog, locale))
+		}
+	}
+	return r, nil
+}
+
+// Login writes the sign-in form. Like the other methods it writes the whole page or, on an error, nothing of it: a caller may still
+// answer with another page. The error is a bug of a template, or the writer's own.
+func (r *Renderer) Login(w io.Writer, v LoginView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "login", v.Locale, v)
+}
+
+// Consent writes the question whether an application may have access.
+func (r *Renderer) Consent(w io.Writer, v ConsentView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "consent", v.Locale, v)
+}
+
+// Logout writes the question whether to sign out.
+func (r *Renderer) Logout(w io.Writer, v LogoutView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "logout", v.Locale, v)
+}
+
+// LoggedOut writes the page after signing out.
+func (r *Renderer) LoggedOut(w io.Writer, v LoggedOutView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "logged_out", v.Locale, v)
+}
+
+// Error writes an error page.
+func (r *Renderer) Error(w io.Writer, v ErrorView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "error", v.Locale, v)
+}
+
+// Home writes the page at the root of a tenant.
+func (r *Renderer) Home(w io.Writer, v HomeView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "home", v.Locale, v)
+}
+
+// shell fills what a caller without a tenant leaves empty.
+func (r *Renderer) shell(s Shell) Shell {
+	if r.pages[s.Locale] == nil {
+		s.Locale = i18n.Fallback
+	}
+	if s.Company == "" {
+		s.Company = neutralCompany
+	}
+	if s.StylesheetURL == "" {
+		s.StylesheetURL = r.neutral
+	}
+	return s
+}
+
+func (r *Renderer) render(w io.Writer, page, locale string, view any) error {
+	var buf bytes.Buffer
+	buf.Grow(4 << 10) // more than most pages
+	if err := r.pages[locale][page].ExecuteTemplate(&buf, "base", view); err != nil {
+		return fmt.Errorf("render page %s in %s: %w", page, locale, err)
+	}
+	if _, err := w.Write(buf.Bytes()); err != nil {
+		return fmt.Errorf("send page %s: %w", page, err)
+	}
+	return nil
+}
+
+// words returns the functions through which a template speaks one language. Both t and rich take a message key and then pairs of a
+// placeholder's name and value.
+func words(catalog *i18n.Catalog, locale string) template.FuncMap {
+	return template.FuncMap{
+		"lang": func() string { return locale },
+		"dir":  func() string { return i18n.Dir(locale) },
+		// t is the message as plain text; the template escapes it for where it stands.
+		"t": func(key string, pairs ...any) (string, error) {
+			args, err := named(pairs)
+			return catalog.Text(locale, key, args), err
+		},
+		// rich is the message as HTML, with each value in a <bdi>: set off for the eye, and unable to reorder the sentence around it
+		// however many right-to-left overrides a client put into its name.
+		"rich": func(key string, pairs ...any) (template.HTML, error) {
+			args, err := named(pairs)
+			if err != nil {
+				return "", err
+			}
+			// The message is escaped with marks (private-use characters) in its placeholders; the values replace the marks afterwards, in
+			// one pass, so that a value that contains a mark is not replaced again.
+			var marks []string
+			for name, value := range args {
+				mark := string(rune(0xE000 + len(marks)))
+				args[name] = mark
+				marks = append(marks, mark, "<bdi>"+template.HTMLEscapeString(fmt.Sprint(value))+"</bdi>")
+			}
+			text := template.HTMLEscapeString(catalog.Text(locale, key, args))
+			return template.HTML(strings.NewReplacer(marks...).Replace(text)), nil //nolint:gosec // G203: every part is escaped above
+		},
+	}
+}
+
+// named turns name, value, name, value into a map.
+func named(pairs []any) (map[string]any, error) {
+	if len(pairs)%2 != 0 {
+		return nil, errors.New("want pairs of a name and a value")
+	}
+	args := make(map[string]any, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		name, ok := pairs[i].(string)
+		if !ok {
+			return nil, fmt.Errorf("want the name of a placeholder, have %v", pairs[i])
+		}
+		args[name] = pairs[i+1]
+	}
+	return args, nil
+}

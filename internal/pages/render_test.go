@@ -1,0 +1,538 @@
+package pages
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/BurntSushi/toml"
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/html"
+
+	"parako/internal/i18n"
+	"parako/templates"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden pages in testdata")
+
+// sample is a page ready to be rendered, in whatever shell.
+type sample func(*Renderer, io.Writer, Shell) error
+
+// samples are the pages with everything in them, under the names of their golden files, and with nothing in them, under zero_….
+func samples() map[string]sample {
+	const host = "https://photos.example"
+	return map[string]sample{
+		"zero_login":      func(r *Renderer, w io.Writer, s Shell) error { return r.Login(w, LoginView{Shell: s}) },
+		"zero_consent":    func(r *Renderer, w io.Writer, s Shell) error { return r.Consent(w, ConsentView{Shell: s}) },
+		"zero_logout":     func(r *Renderer, w io.Writer, s Shell) error { return r.Logout(w, LogoutView{Shell: s}) },
+		"zero_logged_out": func(r *Renderer, w io.Writer, s Shell) error { return r.LoggedOut(w, LoggedOutView{Shell: s}) },
+		"zero_error":      func(r *Renderer, w io.Writer, s Shell) error { return r.Error(w, ErrorView{Shell: s}) },
+		"home_anonymous":  func(r *Renderer, w io.Writer, s Shell) error { return r.Home(w, HomeView{Shell: s}) },
+		"login": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Login(w, LoginView{
+				Shell: s, Action: "/interaction/1/login", CancelAction: "/interaction/1/abort", ClientName: "Photo Album",
+			})
+		},
+		"login_error": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Login(w, LoginView{
+				Shell: s, Action: "/interaction/1/login", ClientName: "Photo Album", ClientLogoURL: host + "/logo.png",
+				Identifier: "alice@acme.example", Error: LoginInvalid,
+			})
+		},
+		"consent": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Consent(w, ConsentView{
+				Shell: s, Action: "/interaction/1/confirm", DenyAction: "/interaction/1/abort", SwitchAction: "/interaction/1/switch",
+				ClientName: "Photo Album", ClientLogoURL: host + "/logo.png", ClientPolicyURL: host + "/privacy", ClientTermsURL: host + "/terms",
+				RedirectHost: "photos.example", Account: "alice@acme.example", Unverified: true,
+				Scopes: []string{"openid", "profile", "email", "phone", "address", "offline_access", "photos:read"},
+			})
+		},
+		"logout": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Logout(w, LogoutView{
+				Shell: s, Action: "/oidc/v1/session/end/confirm", CancelURL: "/", Account: "alice@acme.example",
+				Hidden: []Field{{Name: "state", Value: "a&b"}, {Name: "post_logout_redirect_uri", Value: host}},
+			})
+		},
+		"logged_out": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.LoggedOut(w, LoggedOutView{Shell: s, ReturnURL: host, ClientName: "Photo Album"})
+		},
+		"error": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Error(w, ErrorView{
+				Shell: s, Status: 400, Reason: ErrorClient, Detail: "invalid_client: The client does not exist.", HomeURL: "/",
+			})
+		},
+		"home": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Home(w, HomeView{Shell: s, Account: "alice@acme.example", LogoutAction: "/oidc/v1/session/end"})
+		},
+	}
+}
+
+// acme is a shell with everything in it.
+func acme(locale string) Shell {
+	return Shell{
+		Locale: locale, Company: "Acme & Söhne", StylesheetURL: "/static/0/app.css", RequestID: "01JQ6Z8Y4W3V9K2M5N7P8R0T1S",
+		PrivacyURL: "https://acme.example/privacy", TermsURL: "https://acme.example/terms",
+	}
+}
+
+func newRenderer(tb testing.TB) *Renderer {
+	tb.Helper()
+	catalog, err := i18n.New()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r, err := NewRenderer(catalog)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return r
+}
+
+func render(t *testing.T, r *Renderer, page sample, s Shell) string {
+	t.Helper()
+	var body bytes.Buffer
+	if err := page(r, &body, s); err != nil {
+		t.Fatal(err)
+	}
+	return body.String()
+}
+
+func TestEveryPageInEveryLocale(t *testing.T) {
+	t.Parallel()
+	r := newRenderer(t)
+	catalog, err := i18n.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, page := range samples() {
+		for _, locale := range catalog.Locales() {
+			t.Run(name+"/"+locale, func(t *testing.T) {
+				t.Parallel()
+				shell := acme(locale)
+				if strings.HasPrefix(name, "zero_") {
+					shell = Shell{Locale: locale}
+				}
+				checkPage(t, render(t, r, page, shell), locale)
+			})
+		}
+	}
+	for _, reason := range []ErrorReason{
+		ErrorRequest, ErrorClient, ErrorExpired, ErrorForbidden, ErrorInactive, ErrorNotFound, ErrorTooMany, ErrorInternal, ErrorUnavailable, "x",
+	} {
+		t.Run("error/"+string(reason), func(t *testing.T) {
+			t.Parallel()
+			page := func(r *Renderer, w io.Writer, s Shell) error { return r.Error(w, ErrorView{Shell: s, Reason: reason}) }
+			checkPage(t, render(t, r, page, Shell{}), "en")
+		})
+	}
+	for _, e := range []LoginError{
+		LoginMissing, LoginInvalid, LoginUnavailable, LoginDisabled, LoginBlocked, LoginUnverified, LoginTooMany, "x",
+	} {
+		t.Run("login error/"+string(e), func(t *testing.T) {
+			t.Parallel()
+			page := func(r *Renderer, w io.Writer, s Shell) error { return r.Login(w, LoginView{Shell: s, Error: e}) }
+			checkPage(t, render(t, r, page, Shell{}), "en")
+		})
+	}
+}
+
+// checkPage holds a page to what every page promises: well-formed, usable with a screen reader, translated, and at home under our CSP.
+func checkPage(t *testing.T, body, locale string) {
+	t.Helper()
+	if bad := regexp.MustCompile(`{{|<no value>|ZgotmplZ|\b(common|login|consent|scope|logout|logged_out|home|error)\.[a-z_.]+`).
+		FindString(body); bad != "" {
+		t.Errorf("the page contains %q", bad)
+	}
+	checkNesting(t, body)
+
+	doc, err := html.Parse(strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, labels, count := map[string]bool{}, map[string]bool{}, map[string]int{}
+	for n := range doc.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		count[n.Data]++
+		if id, ok := attr(n, "id"); ok {
+			if ids[id] {
+				t.Errorf("id %q is used twice", id)
+			}
+			ids[id] = true
+		}
+		if target, ok := attr(n, "for"); ok && n.Data == "label" {
+			labels[target] = true
+		}
+	}
+	for n := range doc.Descendants() {
+		if n.Type == html.ElementNode {
+			checkElement(t, n, ids, labels)
+		}
+	}
+	for _, once := range []string{"h1", "main", "header", "title", "link[stylesheet]"} {
+		want := 1
+		got := count[once]
+		if once == "link[stylesheet]" {
+			got = strings.Count(body, `rel="stylesheet"`)
+		}
+		if got != want {
+			t.Errorf("%d %s, want %d", got, once, want)
+		}
+	}
+	for _, never := range []string{"script", "style", "iframe", "object", "base"} {
+		if count[never] > 0 {
+			t.Errorf("the page has a <%s>", never)
+		}
+	}
+	root := doc.LastChild
+	if lang, _ := attr(root, "lang"); lang != locale {
+		t.Errorf("lang = %q, want %q", lang, locale)
+	}
+	if dir, _ := attr(root, "dir"); dir != i18n.Dir(locale) {
+		t.Errorf("dir = %q, want %q", dir, i18n.Dir(locale))
+	}
+}
+
+func checkElement(t *testing.T, n *html.Node, ids, labels map[string]bool) {
+	t.Helper()
+	for _, a := range n.Attr {
+		if a.Key == "style" || strings.HasPrefix(a.Key, "on") {
+			t.Errorf("<%s> has the attribute %s, which the CSP refuses", n.Data, a.Key)
+		}
+		if (a.Key == "aria-describedby" || a.Key == "aria-labelledby") && !ids[a.Val] {
+			t.Errorf("<%s> %s = %q, which is not on the page", n.Data, a.Key, a.Val)
+		}
+	}
+	switch n.Data {
+	case "input":
+		kind, _ := attr(n, "type")
+		id, _ := attr(n, "id")
+		if kind != "hidden" && !labels[id] {
+			t.Errorf("the input %q has no label", id)
+		}
+		if value, ok := attr(n, "value"); kind == "password" && ok {
+			t.Errorf("the page gives a password back: %q", value)
+		}
+	case "img":
+		if _, ok := attr(n, "alt"); !ok {
+			t.Error("an image has no alt")
+		}
+	case "a":
+		if _, ok := attr(n, "href"); !ok {
+			t.Error("a link leads nowhere")
+		}
+		if target, _ := attr(n, "target"); target == "_blank" {
+			if rel, _ := attr(n, "rel"); rel != "noopener noreferrer" {
+				t.Errorf("a link to a new tab has rel %q", rel)
+			}
+		}
+	case "form":
+		if method, _ := attr(n, "method"); method != "post" {
+			t.Errorf("a form has method %q", method)
+		}
+	}
+}
+
+// checkNesting reports tags that are left open or closed in the wrong order, which a parser of HTML repairs in silence.
+func checkNesting(t *testing.T, body string) {
+	t.Helper()
+	void := []string{"meta", "link", "input", "img", "source", "br"}
+	var open []string
+	for z := html.NewTokenizer(strings.NewReader(body)); ; {
+		switch z.Next() {
+		case html.StartTagToken:
+			if name, _ := z.TagName(); !slices.Contains(void, string(name)) {
+				open = append(open, string(name))
+			}
+		case html.EndTagToken:
+			name, _ := z.TagName()
+			if len(open) == 0 || open[len(open)-1] != string(name) {
+				t.Errorf("</%s> closes %v", name, open)
+				return
+			}
+			open = open[:len(open)-1]
+		case html.ErrorToken:
+			if !errors.Is(z.Err(), io.EOF) || len(open) > 0 {
+				t.Errorf("the page ends with %v open: %v", open, z.Err())
+			}
+			return
+		default: // text and comments do not nest
+		}
+	}
+}
+
+func attr(n *html.Node, key string) (string, bool) {
+	for _, a := range n.Attr {
+		if a.Key == key {
+			return a.Val, true
+		}
+	}
+	return "", false
+}
+
+func TestGoldenPages(t *testing.T) {
+	t.Parallel()
+	r := newRenderer(t)
+	for name, page := range samples() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			shell := acme("en")
+			if strings.HasPrefix(name, "zero_") {
+				shell = Shell{StylesheetURL: "/static/0/app.css"}
+			}
+			got := render(t, r, page, shell)
+			file := filepath.Join("testdata", name+".html")
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("page mismatch (-want +got), rewrite with -update:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestTemplatesAndMessagesAgree holds that every key a template says exists, and that no message is left over.
+func TestTemplatesAndMessagesAgree(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../i18n/locales/en.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var messages map[string]any
+	meta, err := toml.Decode(string(text), &messages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, key := range meta.Keys() {
+		if meta.Type(key...) == "String" {
+			known[key.String()] = true
+		}
+	}
+	used := map[string]bool{}
+	call := regexp.MustCompile(`\b(?:t|rich) "([^"]+)"`)
+	err = fs.WalkDir(templates.Files, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(path) != ".html" {
+			return err
+		}
+		source, err := fs.ReadFile(templates.Files, path)
+		if err != nil {
+			return err
+		}
+		for _, found := range call.FindAllStringSubmatch(string(source), -1) {
+			used[found[1]] = true
+			if !known[found[1]] {
+				t.Errorf("%s: there is no message %q", path, found[1])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range known {
+		reason, isError := strings.CutPrefix(key, "error.")
+		reason, _, _ = strings.Cut(reason, ".")
+		login, isLogin := strings.CutPrefix(key, "login.error.")
+		viewed := isError && ErrorReason(reason).Valid() || isLogin && LoginError(login).Valid() || strings.HasPrefix(key, "scope.")
+		if !used[key] && !viewed {
+			t.Errorf("nothing shows the message %q", key)
+		}
+	}
+}
+
+func TestHostileValuesStayText(t *testing.T) {
+	t.Parallel()
+	r := newRenderer(t)
+	hostile := []string{
+		`"><script>alert(1)</script>`, `' onfocus=alert(1) autofocus x='`, `javascript:alert(1)`, `data:text/html,<script>alert(1)</script>`,
+		"</title><script>alert(1)</script>", "\u202egnp.exe\u202e", "\ue000\ue001", "{{.Company}}", "<!--", "\x00",
+	}
+	for i, value := range hostile {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			var bodies [6]bytes.Buffer
+			login, consent, logout := LoginView{}, ConsentView{}, LogoutView{}
+			loggedOut, failure, home := LoggedOutView{}, ErrorView{}, HomeView{}
+			for _, view := range []any{&login, &consent, &logout, &loggedOut, &failure, &home} {
+				fill(reflect.ValueOf(view).Elem(), value)
+			}
+			if err := errors.Join(
+				r.Login(&bodies[0], login), r.Consent(&bodies[1], consent), r.Logout(&bodies[2], logout),
+				r.LoggedOut(&bodies[3], loggedOut), r.Error(&bodies[4], failure), r.Home(&bodies[5], home),
+			); err != nil {
+				t.Fatal(err)
+			}
+			for _, body := range bodies {
+				checkHarmless(t, body.String())
+			}
+		})
+	}
+}
+
+// fill sets every string within v.
+func fill(v reflect.Value, s string) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(s)
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Struct:
+		for _, field := range v.Fields() {
+			fill(field, s)
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range v.Len() {
+			fill(v.Index(i), s)
+		}
+	default: // views have numbers besides, which cannot be hostile
+	}
+}
+
+func checkHarmless(t *testing.T, body string) {
+	t.Helper()
+	checkNesting(t, body)
+	doc, err := html.Parse(strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range doc.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		if n.Data == "script" {
+			t.Error("a value became a script")
+		}
+		for _, a := range n.Attr {
+			url := slices.Contains([]string{"href", "src", "action", "formaction"}, a.Key)
+			if strings.HasPrefix(a.Key, "on") || url && (strings.HasPrefix(a.Val, "javascript:") || strings.HasPrefix(a.Val, "data:text")) {
+				t.Errorf("a value became the attribute %s=%q of <%s>", a.Key, a.Val, n.Data)
+			}
+		}
+	}
+}
+
+func TestRichTextIsolatesValues(t *testing.T) {
+	t.Parallel()
+	r := newRenderer(t)
+	page := func(r *Renderer, w io.Writer, s Shell) error {
+		return r.Consent(w, ConsentView{Shell: s, ClientName: "A<\ue001", Scopes: []string{"openid"}})
+	}
+	body := render(t, r, page, Shell{Company: "B\ue000"})
+	want := "<bdi>A&lt;\ue001</bdi> would like to use your <bdi>B\ue000</bdi> account."
+	if !strings.Contains(body, want) {
+		t.Errorf("the page lacks %q:\n%s", want, body)
+	}
+}
+
+func TestNeutralShell(t *testing.T) {
+	t.Parallel()
+	r := newRenderer(t)
+	page := func(r *Renderer, w io.Writer, s Shell) error {
+		return r.Error(w, ErrorView{Shell: s, Status: 404, Reason: ErrorNotFound})
+	}
+	body := render(t, r, page, Shell{Locale: "xx"})
+	for _, want := range []string{`<html lang="en"`, "<bdi>Parako</bdi>", r.Stylesheet(Brand{}).Path()} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if strings.Contains(body, "<img") || strings.Contains(body, "<footer") || strings.Contains(body, "error-request-id") {
+		t.Error("the page shows what nobody gave it")
+	}
+}
+
+func TestInitial(t *testing.T) {
+	t.Parallel()
+	for company, want := range map[string]string{"acme": "A", "  «éclair»": "É", "3M": "3", "株式会社": "株", "!!!": "·", "": "·"} {
+		if got := (Shell{Company: company}).Initial(); got != want {
+			t.Errorf("Initial of %q = %q, want %q", company, got, want)
+		}
+	}
+}
+
+// brokenWriter refuses everything.
+type brokenWriter struct{ err error }
+
+func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
+
+func TestWriterErrorIsReturned(t *testing.T) {
+	t.Parallel()
+	gone := errors.New("connection reset")
+	if err := newRenderer(t).Home(brokenWriter{gone}, HomeView{}); !errors.Is(err, gone) {
+		t.Errorf("Home = %v, want %v", err, gone)
+	}
+}
+
+// TestLoginPageWeight is the promise to people on 2G: page and stylesheet together stay below 15 kB, before any compression.
+func TestLoginPageWeight(t *testing.T) {
+	t.Parallel()
+	r := newRenderer(t)
+	brand := Brand{Light: map[string]string{}, Dark: map[string]string{}, FontSans: "Inter, Noto Sans"}
+	for _, token := range r.sheet.tokens {
+		brand.Light[token], brand.Dark[token] = "#123456", "#abcdef"
+	}
+	page := []byte(render(t, r, samples()["login_error"], acme("ru")))
+	style := r.Stylesheet(brand).Body
+	t.Logf("login page %d bytes (%d gzip), stylesheet %d bytes (%d gzip)", len(page), gzipped(t, page), len(style), gzipped(t, style))
+	if total := len(page) + len(style); total >= 15_000 {
+		t.Errorf("together %d bytes, want fewer than 15000", total)
+	}
+}
+
+func gzipped(t *testing.T, b []byte) int {
+	t.Helper()
+	var buf bytes.Buffer
+	z := gzip.NewWriter(&buf)
+	if _, err := z.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Len()
+}
+
+func BenchmarkLogin(b *testing.B) {
+	r := newRenderer(b)
+	view := LoginView{Shell: acme("de"), Action: "/login", CancelAction: "/cancel", ClientName: "Photo Album"}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := r.Login(io.Discard, view); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkNewRenderer(b *testing.B) {
+	catalog, err := i18n.New()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := NewRenderer(catalog); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

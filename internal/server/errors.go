@@ -1,0 +1,108 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"parako/internal/oidc"
+	"parako/internal/problem"
+	"parako/internal/telemetry"
+	"parako/internal/tenant"
+)
+
+// caller is who waits for an answer; it decides the form of an error.
+type caller int
+
+const (
+	browser caller = iota // a page
+	program               // OAuth JSON (RFC 6749 section 5.2)
+	api                   // application/problem+json (RFC 9457)
+)
+
+// callerOf reads from the path who is asking: the API, a client at one of the protocol's endpoints, or a person.
+func callerOf(r *http.Request) caller {
+	path := r.URL.Path
+	if path == "/api" || strings.HasPrefix(path, "/api/") {
+		return api
+	}
+	rest, ok := strings.CutPrefix(path, oidc.Mount)
+	if !ok {
+		if strings.HasPrefix(path, "/.well-known/") {
+			return program
+		}
+		return browser
+	}
+	if rest == "/authorize" || strings.HasPrefix(rest, "/interaction/") || strings.HasPrefix(rest, "/session/") {
+		return browser
+	}
+	return program
+}
+
+// renderError is the one place where an error becomes an answer. Each is logged once, here, unless it is the caller's own.
+func (s *Server) renderError(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	r := c.Request()
+	err = fromEcho(err)
+	trouble := problem.From(err)
+	if trouble.Kind == problem.Internal {
+		if errors.Is(r.Context().Err(), context.Canceled) {
+			return // Nobody is waiting.
+		}
+		s.o.Log.ErrorContext(r.Context(), "request_failed", "error", err.Error())
+	}
+	var failed error
+	switch t, _ := tenant.Lookup(r.Context()); {
+	case t.Slug == tenant.OpsSlug:
+		failed = c.JSON(trouble.Kind.Status(), map[string]string{"error": trouble.Message})
+	case callerOf(r) == api:
+		failed = writeProblem(c, trouble)
+	case callerOf(r) == program:
+		failed = oidc.WriteError(c, err)
+	default:
+		failed = s.pages.Error(c, err)
+	}
+	if failed != nil {
+		s.o.Log.ErrorContext(r.Context(), "render_error_failed", "error", failed.Error())
+		_ = c.String(http.StatusInternalServerError, "Internal error. Request "+telemetry.RequestID(r.Context()))
+	}
+}
+
+// fromEcho translates the router's own errors.
+func fromEcho(err error) error {
+	he, ok := errors.AsType[*echo.HTTPError](err)
+	if !ok {
+		return err
+	}
+	switch he.Code {
+	case http.StatusNotFound:
+		return problem.New(problem.NotFound, "not_found", "There is nothing here.")
+	case http.StatusMethodNotAllowed:
+		return problem.New(problem.NotAllowed, "method_not_allowed", "This method is not allowed here.")
+	}
+	return err
+}
+
+// problemDocument is an error of the API (RFC 9457).
+type problemDocument struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	Instance  string `json:"instance"`
+	RequestID string `json:"request_id"`
+}
+
+func writeProblem(c echo.Context, p *problem.Error) error {
+	c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
+	c.Response().WriteHeader(p.Kind.Status())
+	return c.Echo().JSONSerializer.Serialize(c, problemDocument{
+		Type: "urn:parako:error:" + strings.ReplaceAll(p.Code, "_", "-"), Title: http.StatusText(p.Kind.Status()), Status: p.Kind.Status(),
+		Detail: p.Message, Instance: c.Request().URL.Path, RequestID: telemetry.RequestID(c.Request().Context()),
+	}, "")
+}

@@ -1,0 +1,71 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// deepTimeout bounds the database check of /health?deep=true and /readyz.
+const deepTimeout = 3 * time.Second
+
+type health struct {
+	Status    string            `json:"status"`
+	Timestamp time.Time         `json:"timestamp"`
+	Checks    map[string]string `json:"checks,omitempty"`
+}
+
+// health says that the process lives; with ?deep=true also whether its database and Redis answer. Redis being away degrades
+// nothing that matters, so it does not change the status.
+func (s *Server) health(c echo.Context) error {
+	answer := health{Status: "ok", Timestamp: time.Now().UTC()}
+	status := http.StatusOK
+	if c.QueryParam("deep") == "true" {
+		answer.Checks = map[string]string{"database": "ok", "redis": s.redisState()}
+		if !s.databaseAnswers(c.Request().Context()) {
+			answer.Status, answer.Checks["database"], status = "degraded", "unreachable", http.StatusServiceUnavailable
+		}
+	}
+	return noStore(c).JSON(status, answer)
+}
+
+func (s *Server) redisState() string {
+	switch {
+	case s.o.Config.Redis().Empty():
+		return "disabled"
+	case s.cache.Available():
+		return "ok"
+	}
+	return "unreachable"
+}
+
+// readiness says whether requests should be sent here.
+func (s *Server) readiness(c echo.Context) error {
+	switch {
+	case s.draining.Load():
+		return noStore(c).JSON(http.StatusServiceUnavailable, map[string]string{"status": "shutting_down"})
+	case !s.databaseAnswers(c.Request().Context()):
+		return noStore(c).JSON(http.StatusServiceUnavailable, map[string]string{"status": "db_disconnected"})
+	}
+	return noStore(c).JSON(http.StatusOK, map[string]string{"status": "ready"})
+}
+
+func (s *Server) databaseAnswers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, deepTimeout)
+	defer cancel()
+	return s.store.Ping(ctx) == nil
+}
+
+func noStore(c echo.Context) echo.Context {
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c
+}
+
+// metricsHandler is the separate listener's: Prometheus metrics and nothing else.
+func (s *Server) metricsHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.metrics.Handler())
+	return mux
+}

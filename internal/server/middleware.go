@@ -1,0 +1,176 @@
+package server
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"parako/internal/oidc"
+	"parako/internal/problem"
+	"parako/internal/telemetry"
+	"parako/internal/tenant"
+)
+
+// maxBody is the largest request body: forms of pages and of the protocol.
+const maxBody = 10 << 10
+
+// routes builds the public handler. The order of the middleware is the order of the list: identify the request, know its
+// tenant, and only then anything that could depend on it.
+func (s *Server) routes(protocol *oidc.Handler) *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = s.clientIP
+	e.HTTPErrorHandler = s.renderError
+	e.Pre(s.identify, s.observe, s.survive)
+	e.Use(s.limitBody, s.resolveTenant)
+
+	e.GET("/health", s.health)
+	e.GET("/readyz", s.readiness)
+	protocol.Mount(e)
+	s.pages.Mount(e)
+	return e
+}
+
+// withoutTenant are the paths that are served before, and whether or not, a tenant is found.
+func withoutTenant(path string) bool { return path == "/health" || path == "/readyz" }
+
+var requestID = regexp.MustCompile(`^[A-Za-z0-9._:@/-]{1,128}$`)
+
+// identify gives the request its id, the inbound one when a trusted proxy sent it, and its effective host: what a trusted
+// proxy forwarded replaces Host here, once, so that nothing later can disagree about it.
+func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		trusted := tenant.Trusted(r.RemoteAddr, s.o.Config.TrustedProxies)
+		id := r.Header.Get("X-Request-Id")
+		if !trusted || !requestID.MatchString(id) {
+			id = uuid.NewString()
+		}
+		if forwarded := r.Header.Values("X-Forwarded-Host"); trusted && len(forwarded) == 1 && !strings.Contains(forwarded[0], ",") {
+			r.Host = strings.TrimSpace(forwarded[0])
+		}
+		c.SetRequest(r.WithContext(telemetry.WithRequestID(r.Context(), id)))
+		c.Response().Header().Set("X-Request-Id", id)
+		return next(c)
+	}
+}
+
+// clientIP is the address of whoever speaks through the trusted proxies: the rightmost in X-Forwarded-For that is not one.
+func (s *Server) clientIP(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	addr := peer.Addr().Unmap()
+	if !tenant.Trusted(addr.String(), s.o.Config.TrustedProxies) {
+		return addr.String()
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		addr = hop.Unmap()
+		if !tenant.Trusted(addr.String(), s.o.Config.TrustedProxies) {
+			break
+		}
+	}
+	return addr.String()
+}
+
+// observe logs and measures every request, after its error was rendered.
+func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		started := time.Now()
+		if err := next(c); err != nil {
+			c.Error(err)
+		}
+		r, status, took := c.Request(), c.Response().Status, time.Since(started)
+		route := c.Path()
+		if route == "" {
+			route = "unknown"
+		}
+		s.metrics.ObserveRequest(r.Method, route, status, took)
+		level := slog.LevelInfo
+		switch {
+		case withoutTenant(r.URL.Path):
+			level = slog.LevelDebug
+		case status >= http.StatusInternalServerError:
+			level = slog.LevelError
+		case status >= http.StatusBadRequest:
+			level = slog.LevelWarn
+		}
+		s.o.Log.Log(r.Context(), level, "request",
+			"method", r.Method, "url", telemetry.RedactURL(r.URL.RequestURI()), "status_code", status, "duration_ms", took.Milliseconds(), "ip", c.RealIP())
+		return nil
+	}
+}
+
+// survive turns a panic into a 500 of this one request.
+func (s *Server) survive(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares it the same way.
+					panic(p)
+				}
+				s.o.Log.ErrorContext(c.Request().Context(), "panic", "panic", p, "stack", string(debug.Stack()))
+				err = problem.From(errPanic)
+			}
+		}()
+		return next(c)
+	}
+}
+
+var errPanic = errors.New("handler panicked")
+
+func (s *Server) limitBody(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if r.ContentLength > maxBody {
+			return problem.New(problem.TooLarge, "body_too_large", "The request body is too large.")
+		}
+		r.Body = http.MaxBytesReader(c.Response(), r.Body, maxBody)
+		return next(c)
+	}
+}
+
+// resolveTenant finds whose request this is. The stylesheet of the error page is served to everyone.
+func (s *Server) resolveTenant(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if withoutTenant(r.URL.Path) {
+			return next(c)
+		}
+		t, err := s.resolver.Resolve(r)
+		if err != nil {
+			if strings.HasPrefix(r.URL.Path, "/static/") {
+				return next(c)
+			}
+			return err
+		}
+		ctx := telemetry.WithTenant(tenant.With(r.Context(), t), t.Slug)
+		c.SetRequest(r.WithContext(ctx))
+		if t.Slug == tenant.OpsSlug {
+			return ops(c)
+		}
+		return next(c)
+	}
+}
+
+// ops is the stateless gateway: no session, no database, JSON only.
+func ops(c echo.Context) error {
+	if c.Request().Method != http.MethodGet {
+		return problem.New(problem.NotAllowed, "method_not_allowed", "Method not allowed.")
+	}
+	return problem.New(problem.NotFound, "not_found", "Not found.")
+}

@@ -1,0 +1,202 @@
+// Package server assembles the product: middleware in its order, the routes of every edge, the rendering of errors, health,
+// metrics, and the background work that keeps the instance in step with the others. It is the composition root; it holds no
+// behaviour of its own.
+//
+// It refuses to serve a database that [store.Store.Check] refuses. Start reading at [New], then middleware.go.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"parako/internal/cache"
+	"parako/internal/config"
+	"parako/internal/factor"
+	"parako/internal/oidc"
+	"parako/internal/pages"
+	"parako/internal/ratelimit"
+	"parako/internal/secret"
+	"parako/internal/session"
+	"parako/internal/signin"
+	"parako/internal/store"
+	"parako/internal/telemetry"
+	"parako/internal/tenant"
+)
+
+// Options are what the outside gives a server. Config must have passed [config.Config.ForServe].
+type Options struct {
+	Config config.Config
+	Log    *slog.Logger
+	// RedisCompat is for the in-process Redis of development and tests.
+	RedisCompat bool
+}
+
+// Server is one instance. Make it with New, run it with Run.
+type Server struct {
+	o        Options
+	store    *store.Store
+	cache    *cache.Cache
+	registry *tenant.Registry
+	resolver *tenant.Resolver
+	pool     *oidc.Pool
+	metrics  *telemetry.Metrics
+	pages    *pages.Handler
+	echo     *echo.Echo
+	draining atomic.Bool
+}
+
+// New connects, checks the database, creates the platform's tenant when it is missing, and builds the routes. It listens to
+// nothing yet.
+func New(ctx context.Context, o Options) (*Server, error) {
+	base, err := o.Config.BaseURL()
+	if err != nil {
+		return nil, err
+	}
+	master, err := secret.ParseMasterKey(o.Config.EncryptionKey.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
+	}
+	s := &Server{o: o, metrics: telemetry.NewMetrics()}
+	s.store, err = store.Open(ctx, store.Options{AppURL: o.Config.PostgresURL, PlatformURL: o.Config.PlatformURL})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx); err != nil {
+		s.store.Close()
+		return nil, err
+	}
+	s.cache, err = cache.Open(ctx, cache.Options{URL: o.Config.Redis().Reveal(), Compat: o.RedisCompat, Log: o.Log})
+	if err != nil {
+		s.store.Close()
+		return nil, fmt.Errorf("REDIS_URL: %w", err)
+	}
+	s.metrics.RegisterRedis(s.cache.Available)
+	s.metrics.RegisterDBStats(s.store.PoolStats)
+
+	mt := o.Config.MultiTenancy
+	s.registry = tenant.NewRegistry(s.store, o.Log, time.Now)
+	s.resolver = tenant.NewResolver(s.registry, tenant.Options{
+		Enabled: mt.Enabled, FromHeader: mt.From("header"), FromHost: mt.From("subdomain"), Header: mt.TenantHeader, Base: base,
+		Trusted: o.Config.TrustedProxies, Lenient: o.Config.Environment == config.Development, Log: o.Log,
+	})
+	deps := oidc.Deps{
+		Store: s.store, Vault: tenant.Vault{Master: master}, Base: base, MultiTenant: mt.Enabled, Metrics: s.metrics, Log: o.Log, Now: time.Now,
+	}
+	s.pool = oidc.NewPool(func(ctx context.Context, t tenant.Tenant) (*oidc.Provider, error) {
+		return oidc.NewProvider(ctx, deps, t)
+	}, oidc.PoolOptions{MaxSize: mt.PoolMaxSize, IdleTTL: mt.PoolIdleTTL(), Sweep: mt.PoolSweep()}, s.metrics, time.Now)
+	cookies := session.Cookies{Secure: base.Scheme == "https"}
+	protocol := oidc.NewHandler(deps, s.pool, cookies)
+	logins := &signin.Logins{
+		Store: s.store, Passwords: factor.Passwords{Hasher: secret.NewHasher(0)}, Limiter: ratelimit.New(s.cache, time.Now), Metrics: s.metrics,
+	}
+	if o.Config.Environment != config.Production {
+		logins.Slack = developmentSlack
+	}
+	if s.pages, err = pages.NewHandler(protocol, logins, cookies, o.Log); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("prepare pages: %w", err)
+	}
+	s.echo = s.routes(protocol)
+	return s, nil
+}
+
+// developmentSlack multiplies the limits on failed logins outside production.
+const developmentSlack = 10
+
+// prepare refuses a database that must not be served, and makes what every deployment has.
+func (s *Server) prepare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := s.store.Check(ctx); err != nil {
+		return err
+	}
+	if !s.o.Config.MultiTenancy.Enabled {
+		return nil
+	}
+	if _, err := tenant.EnsurePlatforms(ctx, s.store); err != nil {
+		return fmt.Errorf("create the platform's tenant: %w", err)
+	}
+	return nil
+}
+
+// Close releases the connections. Run must have returned.
+func (s *Server) Close() {
+	if s.cache != nil {
+		s.cache.Close()
+	}
+	s.store.Close()
+}
+
+// Handler is the public listener's handler.
+func (s *Server) Handler() http.Handler { return s.echo }
+
+// Limits of the listeners. A request's head and body must arrive in time; pages and tokens are small.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 60 * time.Second
+	idleTimeout       = 65 * time.Second
+	maxHeaderBytes    = 32 << 10
+)
+
+// Run serves public, and metrics when it is not nil, until ctx is done. Then it answers no new request, finishes those in
+// flight within the grace period, and returns. ready is called once the instance serves.
+func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready func()) error {
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var background sync.WaitGroup
+	wake := make(chan struct{}, 1)
+	background.Go(func() { s.registry.Watch(work, wake) })
+	background.Go(func() { s.pool.Run(work) })
+	background.Go(func() { s.listenForHints(work, wake) })
+	defer background.Wait()
+	defer stop()
+
+	front := &http.Server{
+		Handler: s.echo, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 2)
+	background.Go(func() { failed <- front.Serve(public) })
+	back := &http.Server{Handler: s.metricsHandler(), ReadHeaderTimeout: readHeaderTimeout}
+	if metrics != nil {
+		background.Go(func() { failed <- back.Serve(metrics) })
+	}
+	ready()
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	}
+	s.draining.Store(true) // /readyz says so from here on, before the listener closes.
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.Config.ShutdownGrace)
+	defer cancel()
+	if e := front.Shutdown(drain); e != nil {
+		err = errors.Join(err, fmt.Errorf("requests in flight did not finish in time: %w", e), front.Close())
+	}
+	if metrics != nil {
+		_ = back.Shutdown(drain) // Nothing there is worth waiting for.
+	}
+	return err
+}
+
+// listenForHints turns what other instances publish into fresh look-ups. A gap in what was heard is made good by a poll.
+func (s *Server) listenForHints(ctx context.Context, wake chan<- struct{}) {
+	s.cache.SubscribeHints(ctx,
+		func(h cache.Hint) { s.registry.Changed(h.Tenant, h.Revision) },
+		func() {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		})
+}

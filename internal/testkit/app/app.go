@@ -1,0 +1,285 @@
+// Package app runs the whole server for a test: real PostgreSQL, a Redis, two tenants with a person and clients each, and a
+// browser without a screen. It is a package of its own because it imports the server, which the packages that testkit itself
+// serves must not.
+package app
+
+import (
+	"context"
+	"encoding/hex"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"parako/internal/audit"
+	"parako/internal/config"
+	"parako/internal/directory"
+	"parako/internal/factor"
+	"parako/internal/oidc"
+	"parako/internal/secret"
+	"parako/internal/server"
+	"parako/internal/store"
+	"parako/internal/tenant"
+	"parako/internal/testkit"
+)
+
+// Password is that of every person an App creates.
+const Password = "correct horse battery staple"
+
+// App is a running server.
+type App struct {
+	DB     *testkit.DB
+	Store  *store.Store
+	Server *server.Server
+	Config config.Config
+	// Addr is the loopback address it listens on; every host of the deployment leads there.
+	Addr string
+	// Logs collects what the server logs.
+	Logs *Logs
+	// Acme and Globex are two tenants that know nothing of each other.
+	Acme, Globex Tenant
+	// Redis is the in-process Redis.
+	Redis *miniredis.Miniredis
+}
+
+// Tenant is a tenant of an App.
+type Tenant struct {
+	tenant.Tenant
+	Issuer string
+	User   directory.User
+	// Email signs User in, with Password.
+	Email string
+	// Web is confidential, SPA public, M2M for client_credentials with the resource urn:test:api.
+	Web, SPA, M2M oidc.Client
+}
+
+// Callback is where the clients of an App want their people back.
+const Callback = "http://localhost:9008/callback"
+
+// New starts a server and creates the two tenants. change may adjust the configuration first. Everything ends with the test.
+func New(tb testing.TB, change ...func(*config.Config)) *App {
+	tb.Helper()
+	db := testkit.NewDB(tb)
+	redis := miniredis.RunT(tb)
+	a := &App{DB: db, Logs: &Logs{}, Redis: redis}
+
+	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	check(tb, err)
+	a.Addr = listener.Addr().String()
+	_, port, err := net.SplitHostPort(a.Addr)
+	check(tb, err)
+	a.Config = config.Config{
+		Environment: config.Development, Host: "127.0.0.1", URL: "http://localhost:" + port,
+		PostgresURL: secret.NewString(db.AppDSN()), PlatformURL: secret.NewString(db.PlatformDSN()),
+		RedisURL: secret.NewString("redis://" + redis.Addr()), RedisPort: 6379,
+		EncryptionKey:  secret.NewString(hex.EncodeToString(secret.NewDataKey())),
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, ShutdownGrace: 10 * time.Second,
+		MultiTenancy: config.MultiTenancy{
+			Enabled: true, ExtractionPriority: []string{"header", "subdomain"}, TenantHeader: "x-tenant-id", PoolMaxSize: 50,
+			PoolIdleTTLMS: 1_800_000, PoolCleanupInterval: 60_000,
+		},
+	}
+	if a.Config.Port, err = strconv.Atoi(port); err != nil {
+		tb.Fatal(err)
+	}
+	for _, f := range change {
+		f(&a.Config)
+	}
+	check(tb, a.Config.ForServe())
+	log := slog.New(slog.NewTextHandler(a.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	a.Server, err = server.New(tb.Context(), server.Options{Config: a.Config, Log: log, RedisCompat: true})
+	check(tb, err)
+	a.Store, err = store.Open(tb.Context(), store.Options{AppURL: a.Config.PostgresURL, PlatformURL: a.Config.PlatformURL})
+	check(tb, err)
+	tb.Cleanup(a.Store.Close)
+
+	ctx, stop := context.WithCancel(context.WithoutCancel(tb.Context()))
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- a.Server.Run(ctx, listener, nil, func() { close(ready) }) }()
+	<-ready
+	tb.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			tb.Errorf("server ended with %v", err)
+		}
+		a.Server.Close()
+	})
+	a.Acme, a.Globex = a.AddTenant(tb, "acme"), a.AddTenant(tb, "globex")
+	return a
+}
+
+// AddTenant creates a tenant with a person and three clients.
+func (a *App) AddTenant(tb testing.TB, slug string) Tenant {
+	tb.Helper()
+	ctx := tb.Context()
+	created, err := tenant.Create(ctx, a.Store, tenant.New{Slug: slug, DisplayName: strings.ToUpper(slug[:1]) + slug[1:], Operator: "test"})
+	check(tb, err)
+	base, err := a.Config.BaseURL()
+	check(tb, err)
+	t := Tenant{Tenant: created, Issuer: created.Issuer(base, oidc.Mount), Email: "person@" + slug + ".example"}
+	hash, err := factor.Passwords{Hasher: secret.NewHasher(0)}.Hash(ctx, Password)
+	check(tb, err)
+	check(tb, a.Store.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
+		if t.User, err = directory.Create(ctx, tx, directory.New{
+			Username: "person", Email: t.Email, EmailVerified: true, Name: "Pat Person", GivenName: "Pat", FamilyName: "Person",
+			PhoneNumber: "+442071838750", Locale: "en", Zoneinfo: "Europe/London", Address: &directory.Address{Locality: "London", Country: "GB"},
+		}); err != nil {
+			return err
+		}
+		if err := factor.Put(ctx, tx, t.User.ID, hash); err != nil {
+			return err
+		}
+		t.Web, err = oidc.RegisterClient(ctx, tx, oidc.NewClient{
+			ID: slug + "-web", Name: slug + " web", Preset: oidc.PresetWeb, RedirectURIs: []string{Callback, "http://127.0.0.1/callback"},
+			PostLogoutRedirectURIs: []string{"http://localhost:9008/"}, Scope: "openid profile email address phone offline_access",
+			Actor: audit.Operator("test"),
+		})
+		if err != nil {
+			return err
+		}
+		t.SPA, err = oidc.RegisterClient(ctx, tx, oidc.NewClient{
+			ID: slug + "-spa", Name: slug + " spa", Preset: oidc.PresetSPA, RedirectURIs: []string{Callback, "http://127.0.0.1/callback"},
+			PostLogoutRedirectURIs: []string{"http://localhost:9008/"}, Actor: audit.Operator("test"),
+		})
+		if err != nil {
+			return err
+		}
+		t.M2M, err = oidc.RegisterClient(ctx, tx, oidc.NewClient{
+			ID: slug + "-m2m", Name: slug + " service", Preset: oidc.PresetM2M, Scope: "jobs:run", AllowedResources: []string{"urn:test:api"},
+			ResourcesScopes: "read write", Actor: audit.Operator("test"),
+		})
+		return err
+	}))
+	return t
+}
+
+// Transport leads every host to the server.
+func (a *App) Transport() *http.Transport {
+	return &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, a.Addr)
+	}}
+}
+
+// Browser is an HTTP client with cookies that does not follow redirects away from the server's hosts.
+func (a *App) Browser(tb testing.TB) *http.Client {
+	tb.Helper()
+	jar, err := cookiejar.New(nil)
+	check(tb, err)
+	transport := a.Transport()
+	tb.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{
+		Jar: jar, Transport: transport,
+		CheckRedirect: func(next *http.Request, _ []*http.Request) error {
+			if next.URL.Port() != strconv.Itoa(a.Config.Port) {
+				return http.ErrUseLastResponse
+			}
+			return nil
+		},
+	}
+}
+
+// Client is an HTTP client without cookies that follows nothing.
+func (a *App) Client(tb testing.TB) *http.Client {
+	tb.Helper()
+	transport := a.Transport()
+	tb.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// SignIn follows an authorization URL in the browser as a person would: it fills in the login form and consents. It returns
+// the redirect back to the client. Steps that the server does not ask for are left out.
+func (a *App) SignIn(tb testing.TB, browser *http.Client, authorizeURL, identifier, password string) *url.URL {
+	tb.Helper()
+	resp := Get(tb, browser, authorizeURL)
+	for range 4 {
+		if location := resp.Header.Get("Location"); location != "" {
+			u, err := url.Parse(location)
+			check(tb, err)
+			return u
+		}
+		action, form := resp.Request.URL.String(), url.Values{}
+		switch {
+		case strings.Contains(resp.Text, `id="login-form"`):
+			action, form = action+"/login", url.Values{"identifier": {identifier}, "password": {password}}
+		case strings.Contains(resp.Text, `id="consent-form"`):
+			action += "/confirm"
+		default:
+			tb.Fatalf("GET %s: %d, neither login nor consent:\n%s", resp.Request.URL, resp.StatusCode, resp.Text)
+		}
+		resp = Post(tb, browser, action, form)
+	}
+	tb.Fatalf("sign-in does not end: %d\n%s", resp.StatusCode, resp.Text)
+	return nil
+}
+
+// Response is a response whose body has been read.
+type Response struct {
+	*http.Response
+	Text string
+}
+
+// Get fetches a URL.
+func Get(tb testing.TB, client *http.Client, target string) Response {
+	tb.Helper()
+	r, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, target, nil)
+	check(tb, err)
+	return Do(tb, client, r)
+}
+
+// Post sends a form, as a page of the same origin would.
+func Post(tb testing.TB, client *http.Client, target string, form url.Values) Response {
+	tb.Helper()
+	r, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, target, strings.NewReader(form.Encode()))
+	check(tb, err)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Origin", r.URL.Scheme+"://"+r.URL.Host)
+	return Do(tb, client, r)
+}
+
+// Do sends a request and reads the answer.
+func Do(tb testing.TB, client *http.Client, r *http.Request) Response {
+	tb.Helper()
+	resp, err := client.Do(r)
+	check(tb, err)
+	defer resp.Body.Close() //nolint:errcheck // It has been read.
+	body, err := io.ReadAll(resp.Body)
+	check(tb, err)
+	return Response{Response: resp, Text: string(body)}
+}
+
+// Logs is what a server wrote to its log. It is safe for concurrent use.
+type Logs struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write implements io.Writer.
+func (l *Logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// String is everything so far.
+func (l *Logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func check(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
