@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"parako/internal/config"
+	"parako/internal/problem"
+	"parako/internal/store"
+)
+
+// command is one subcommand. Its function gets what is left of the arguments.
+type command struct {
+	name, summary string
+	run           func(context.Context, *process, []string) error
+}
+
+// process is what a command may use of the world.
+type process struct {
+	environ []string
+	stdin   io.Reader
+	stdout  io.Writer
+	stderr  io.Writer
+	// released gives signals back to the system, so that a second Ctrl-C ends the process at once.
+	released func()
+}
+
+func commands() []command {
+	return []command{
+		{"dev", "run everything on this machine, with demo tenants", dev},
+		{"serve", "run the server", serve},
+		{"migrate", "bring the database's schema up to date: up, down, status", migrate},
+		{"tenant", "administer tenants: create, list, show", tenants},
+		{"client", "administer a tenant's clients: create, list", clients},
+		{"admin", "administer a tenant's people: create-user", admin},
+	}
+}
+
+// errUsage ends a command whose arguments were wrong, after the reason has been printed.
+var errUsage = errors.New("usage")
+
+// run does what args say and returns the exit status: 0 done, 1 failed, 2 wrong arguments.
+func run(ctx context.Context, released func(), args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	p := &process{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr, released: released}
+	err := dispatch(ctx, p, "parako", commands(), args)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, errUsage):
+		return 2
+	}
+	if trouble, ok := errors.AsType[*problem.Error](err); ok && trouble.Kind != problem.Internal {
+		_, _ = fmt.Fprintf(stderr, "parako: %s\n", trouble.Message)
+		return 1
+	}
+	_, _ = fmt.Fprintf(stderr, "parako: %v\n", err)
+	return 1
+}
+
+// dispatch picks the command that the first argument names.
+func dispatch(ctx context.Context, p *process, name string, list []command, args []string) error {
+	if len(args) == 0 || slices.Contains([]string{"-h", "-help", "--help", "help"}, args[0]) {
+		out := p.stderr
+		if len(args) > 0 {
+			out = p.stdout
+		}
+		_, _ = fmt.Fprintf(out, "Usage: %s <command> [flags]\n\n", name)
+		for _, c := range list {
+			_, _ = fmt.Fprintf(out, "  %-12s %s\n", c.name, c.summary)
+		}
+		_, _ = fmt.Fprintf(out, "\nEvery command explains itself with --help.\n")
+		if len(args) > 0 {
+			return flag.ErrHelp
+		}
+		return errUsage
+	}
+	for _, c := range list {
+		if c.name == args[0] {
+			return c.run(ctx, p, args[1:])
+		}
+	}
+	_, _ = fmt.Fprintf(p.stderr, "%s: there is no command %q; see %s --help\n", name, args[0], name)
+	return errUsage
+}
+
+// parse reads the flags of a command that takes no other arguments.
+func (p *process) parse(flags *flag.FlagSet, args []string) error {
+	flags.SetOutput(p.stderr)
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return errUsage
+	}
+	if flags.NArg() > 0 {
+		_, _ = fmt.Fprintf(p.stderr, "%s: unexpected argument %q\n", flags.Name(), flags.Arg(0))
+		return errUsage
+	}
+	return nil
+}
+
+// required complains about flags that were left empty.
+func (p *process) required(flags *flag.FlagSet, names ...string) error {
+	for _, name := range names {
+		if flags.Lookup(name).Value.String() == "" {
+			_, _ = fmt.Fprintf(p.stderr, "%s: --%s is required\n", flags.Name(), name)
+			return errUsage
+		}
+	}
+	return nil
+}
+
+// printJSON prints one JSON object on a line of its own.
+func (p *process) printJSON(v any) error {
+	e := json.NewEncoder(p.stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+func (p *process) printf(format string, args ...any) { _, _ = fmt.Fprintf(p.stdout, format, args...) }
+
+// database opens the store of the environment for an administrative command.
+func (p *process) database(ctx context.Context) (*store.Store, error) {
+	c, err := config.Load(p.environ)
+	if err != nil {
+		return nil, err
+	}
+	if c.PostgresURL.Empty() || c.PlatformURL.Empty() {
+		return nil, errors.New("set STORAGE_POSTGRESQL_URL (role parako_app) and STORAGE_POSTGRESQL_PLATFORM_URL (role parako_platform)")
+	}
+	s, err := store.Open(ctx, store.Options{AppURL: c.PostgresURL, PlatformURL: c.PlatformURL})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Check(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// operator is who runs an administrative command, for the audit trail.
+const operator = "cli"
+
+// values collects a flag that may be given several times.
+type values []string
+
+// String implements flag.Value.
+func (v *values) String() string { return strings.Join(*v, ",") }
+
+// Set implements flag.Value.
+func (v *values) Set(s string) error {
+	*v = append(*v, s)
+	return nil
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"parako/internal/audit"
+	"parako/internal/config"
+	"parako/internal/dbsqlc"
+	"parako/internal/directory"
+	"parako/internal/factor"
+	"parako/internal/oidc"
+	"parako/internal/secret"
+	"parako/internal/settings"
+	"parako/internal/store"
+	"parako/internal/tenant"
+)
+
+// seeded is what `parako dev` prints: where everything is and how to sign in.
+type seeded struct {
+	Server   string         `json:"server"`
+	Platform string         `json:"platform"`
+	Demo     string         `json:"relying_party"`
+	Tenants  []seededTenant `json:"tenants"`
+}
+
+type seededTenant struct {
+	Slug    string         `json:"slug"`
+	Name    string         `json:"name"`
+	Issuer  string         `json:"issuer"`
+	Users   []seededUser   `json:"users"`
+	Clients []seededClient `json:"clients"`
+}
+
+type seededUser struct {
+	Identifier string `json:"identifier"`
+	Password   string `json:"password"`
+}
+
+type seededClient struct {
+	ClientID               string   `json:"client_id"`
+	ClientSecret           string   `json:"client_secret"`
+	RedirectURIs           []string `json:"redirect_uris"`
+	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris"`
+}
+
+// demoBrand is what makes the two tenants easy to tell apart.
+type demoBrand struct {
+	slug, name, given, family, phone string
+	branding                         string
+}
+
+func demoBrands() []demoBrand {
+	return []demoBrand{
+		{
+			"acme", "Acme", "Alice", "Archer", "+442071838750",
+			`{"companyName":"Acme","colors":{"light":{"primary":"#b4232c"},"dark":{"primary":"#ff8a8f"}}}`,
+		},
+		{
+			"globex", "Globex", "Gloria", "Grant", "+493012345678",
+			`{"companyName":"Globex","colors":{"light":{"primary":"#0b6b4f"},"dark":{"primary":"#5fd3ae"}}}`,
+		},
+	}
+}
+
+// seed makes the demo tenants, or finds those of an earlier run. Their passwords and secrets derive from the encryption key,
+// so that they are random, different on every machine, and the same on the next run.
+func seed(ctx context.Context, c config.Config, o devOptions) (seeded, error) {
+	s, err := store.Open(ctx, store.Options{AppURL: c.PostgresURL, PlatformURL: c.PlatformURL})
+	if err != nil {
+		return seeded{}, err
+	}
+	defer s.Close()
+	master, err := secret.ParseMasterKey(c.EncryptionKey.Reveal())
+	if err != nil {
+		return seeded{}, err
+	}
+	base, err := c.BaseURL()
+	if err != nil {
+		return seeded{}, err
+	}
+	out := seeded{
+		Server: base.String(), Platform: base.Scheme + "://" + tenant.PlatformsSlug + "." + base.Host,
+		Demo: "http://localhost:" + strconv.Itoa(o.demoPort),
+	}
+	for _, brand := range demoBrands() {
+		t, err := seedTenant(ctx, s, master, base, brand, out.Demo)
+		if err != nil {
+			return seeded{}, fmt.Errorf("tenant %s: %w", brand.slug, err)
+		}
+		out.Tenants = append(out.Tenants, t)
+	}
+	return out, nil
+}
+
+func seedTenant(ctx context.Context, s *store.Store, master secret.MasterKey, base *url.URL, b demoBrand, demo string) (seededTenant, error) {
+	t, err := tenant.Create(ctx, s, tenant.New{Slug: b.slug, DisplayName: b.name, Operator: "dev"})
+	if errors.Is(err, tenant.ErrSlugTaken) {
+		t, err = tenant.BySlug(ctx, s, b.slug)
+	}
+	if err != nil {
+		return seededTenant{}, err
+	}
+	email := strings.ToLower(b.given) + "@" + b.slug + ".example"
+	out := seededTenant{
+		Slug: t.Slug, Name: b.name, Issuer: t.Issuer(base, oidc.Mount),
+		Users: []seededUser{{Identifier: email, Password: memorable(master, t.ID, "dev-password")}},
+	}
+	var hash string
+	err = s.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
+		_, hash, err = directory.ForLogin(ctx, tx, email)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		if hash, err = (factor.Passwords{Hasher: secret.NewHasher(1)}).Hash(ctx, out.Users[0].Password); err != nil {
+			return seededTenant{}, err
+		}
+		err = s.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
+			_, err := addUser(ctx, tx, directory.New{
+				Username: strings.ToLower(b.given), Email: email, EmailVerified: true, Name: b.given + " " + b.family, GivenName: b.given,
+				FamilyName: b.family, PhoneNumber: b.phone, Locale: "en", Zoneinfo: "Europe/London",
+				Address: &directory.Address{StreetAddress: "1 Example Street", Locality: "London", PostalCode: "EC1A 1BB", Country: "GB"},
+			}, hash)
+			if err != nil {
+				return err
+			}
+			_, err = settings.Put(ctx, tx, "branding", json.RawMessage(b.branding))
+			return err
+		})
+	}
+	if err != nil {
+		return seededTenant{}, fmt.Errorf("user: %w", err)
+	}
+	out.Clients, err = seedClients(ctx, s, master, t, b, demo)
+	return out, err
+}
+
+// seedClients registers a confidential and a public client, or moves those of an earlier run to today's ports.
+func seedClients(ctx context.Context, s *store.Store, master secret.MasterKey, t tenant.Tenant, b demoBrand, demo string) ([]seededClient, error) {
+	redirects := unique("http://localhost:9008/callback", "http://127.0.0.1/callback", demo+"/callback")
+	logouts := unique("http://localhost:9008/", "http://127.0.0.1:9008/", demo+"/")
+	var list []seededClient
+	for _, n := range []oidc.NewClient{
+		{
+			ID: b.slug + "-web", Name: b.name + " demo application", Preset: oidc.PresetWeb,
+			Secret: memorable(master, t.ID, "dev-client-secret"), Scope: "openid profile email address phone offline_access",
+		},
+		{ID: b.slug + "-spa", Name: b.name + " single-page application", Preset: oidc.PresetSPA, Scope: "openid profile email address phone offline_access"},
+	} {
+		n.RedirectURIs, n.PostLogoutRedirectURIs, n.Actor = redirects, logouts, audit.Operator("dev")
+		err := s.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
+			moved, err := tx.ClientSetURIs(ctx, dbsqlc.ClientSetURIsParams{
+				TenantID: t.ID, ID: n.ID, RedirectUris: redirects, PostLogoutRedirectUris: logouts,
+			})
+			if err != nil || moved > 0 {
+				return err
+			}
+			_, err = oidc.RegisterClient(ctx, tx, n)
+			return err
+		})
+		if err != nil && !errors.Is(err, oidc.ErrClientTaken) {
+			return nil, fmt.Errorf("client %s: %w", n.ID, err)
+		}
+		list = append(list, seededClient{
+			ClientID: n.ID, ClientSecret: n.Secret, RedirectURIs: redirects, PostLogoutRedirectURIs: logouts,
+		})
+	}
+	return list, nil
+}
+
+// unique keeps the order and drops what repeats.
+func unique(list ...string) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, s := range list {
+		if !seen[s] {
+			out, seen[s] = append(out, s), true
+		}
+	}
+	return out
+}
+
+// memorable is a secret of 100 bits that can be copied by eye.
+func memorable(master secret.MasterKey, id uuid.UUID, purpose string) string {
+	text := strings.ToLower(base32.StdEncoding.EncodeToString(master.Derive(id, purpose, 15)))
+	return text[:5] + "-" + text[5:10] + "-" + text[10:15] + "-" + text[15:20]
+}
+
+// demoTenants are the tenants as the demo relying party needs them.
+func (s seeded) demoTenants() []demoTenant {
+	var list []demoTenant
+	for _, t := range s.Tenants {
+		list = append(list, demoTenant{
+			Slug: t.Slug, Name: t.Name, Issuer: t.Issuer, ClientID: t.Clients[0].ClientID, ClientSecret: t.Clients[0].ClientSecret,
+		})
+	}
+	return list
+}
+
+// String is the block a person reads.
+func (s seeded) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nParako is ready.\n\n  Try it:    %s   (demo application: sign in, consent, see the claims, sign out)\n  Platform:  %s\n", s.Demo, s.Platform)
+	for _, t := range s.Tenants {
+		fmt.Fprintf(&b, "\n  %s\n    issuer         %s\n", t.Name, t.Issuer)
+		for _, u := range t.Users {
+			fmt.Fprintf(&b, "    user           %s\n    password       %s\n", u.Identifier, u.Password)
+		}
+		for _, c := range t.Clients {
+			if c.ClientSecret != "" {
+				fmt.Fprintf(&b, "    client_id      %s\n    client_secret  %s\n", c.ClientID, c.ClientSecret)
+			} else {
+				fmt.Fprintf(&b, "    client_id      %s (public)\n", c.ClientID)
+			}
+		}
+	}
+	b.WriteString("\nCtrl-C stops everything. The data stays for the next run.\n\n")
+	return b.String()
+}
