@@ -11,6 +11,7 @@ import (
 	"github.com/ory/fosite"
 
 	"parako/internal/keyring"
+	"parako/internal/ratelimit"
 	"parako/internal/session"
 	"parako/internal/settings"
 	"parako/internal/store"
@@ -28,6 +29,7 @@ type Deps struct {
 	Base  *url.URL // DEPLOYMENT_URL
 	// MultiTenant: the built-in tenant has no provider then.
 	MultiTenant bool
+	Limiter     *ratelimit.Limiter
 	Metrics     *telemetry.Metrics
 	Log         *slog.Logger
 	Now         func() time.Time

@@ -127,7 +127,9 @@ func fromRow(r dbsqlc.Client) Client {
 // ErrClientTaken refuses a client_id that exists in the tenant.
 var ErrClientTaken = problem.New(problem.Conflict, "client_taken", "A client with this client_id exists.")
 
-func invalidClient(message string) error { return problem.New(problem.Invalid, "client_invalid", message) }
+func invalidClient(message string) error {
+	return problem.New(problem.Invalid, "client_invalid", message)
+}
 
 // RegisterClient adds a client to tx's tenant and records it. The secret of a confidential client is in the result and
 // nowhere else.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 
 	"github.com/labstack/echo/v4"
 	"github.com/ory/fosite"
 
 	"parako/internal/audit"
+	"parako/internal/ratelimit"
 	"parako/internal/store"
 )
 
@@ -84,6 +86,10 @@ func (h *Handler) refuseToken(ctx context.Context, c echo.Context, p *Provider, 
 	}
 	reason := refusal(err)
 	h.deps.Metrics.TokenError(reason, form.Get("grant_type"))
+	if !p.worthRecording(ctx) {
+		h.deps.Metrics.RateLimited(ratelimit.TokenRefused().Name)
+		return h.writeError(c, err)
+	}
 	recorded := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
 		return audit.Record(ctx, tx, audit.Event{
 			Type: audit.TokenRefused, Status: audit.Failed, Actor: actor(caller), ClientID: claimedClient(c.Request(), form, caller), Origin: originOf(ctx),
@@ -94,6 +100,15 @@ func (h *Handler) refuseToken(ctx context.Context, c echo.Context, p *Provider, 
 		h.deps.Log.ErrorContext(ctx, "audit_failed", "error", recorded.Error())
 	}
 	return h.writeError(c, err)
+}
+
+// worthRecording keeps a flood of refused requests from one address out of the audit trail.
+func (p *Provider) worthRecording(ctx context.Context) bool {
+	addr, err := netip.ParseAddr(originOf(ctx).IP)
+	if err != nil {
+		addr = netip.IPv6Unspecified() // All callers without an address share one count.
+	}
+	return p.deps.Limiter.Allow(ctx, p.Tenant.ID, ratelimit.TokenRefused(), ratelimit.IP(addr)).Allowed
 }
 
 func actor(c client) audit.Party {

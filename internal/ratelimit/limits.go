@@ -35,12 +35,12 @@ func LoginIdentifier() Limit { return Limit{Name: "login-identifier", Burst: 5, 
 // Subject: [IP].
 func LoginBruteIP() Limit { return Limit{Name: "login-brute-ip", Burst: 100, Period: 24 * time.Hour} }
 
-// TokenClient bounds requests of one client at the token endpoint. Generous: it stops a client in a loop, not a busy
-// one. Subject: [Client].
-func TokenClient() Limit { return Limit{Name: "token-client", Burst: 1200, Period: time.Minute} }
+// TokenRefused bounds how many refused token requests from one address are worth a row of the audit trail. Those beyond
+// are answered alike and only logged: otherwise anyone could fill the trail. Subject: [IP].
+func TokenRefused() Limit { return Limit{Name: "token-refused", Burst: 120, Period: time.Minute} }
 
 // All returns every limit there is, for documentation and for the label values of metrics.
-func All() []Limit { return []Limit{LoginIP(), LoginIdentifier(), LoginBruteIP(), TokenClient()} }
+func All() []Limit { return []Limit{LoginIP(), LoginIdentifier(), LoginBruteIP(), TokenRefused()} }
 
 // IP is the subject of an address: an IPv4 address as it is, an IPv6 address cut to its /64, because every host owns
 // that many addresses and would otherwise own that many counters. addr is the peer's, after trusted proxies.
@@ -57,6 +57,3 @@ func IP(addr netip.Addr) string {
 func IdentifierFrom(identifier string, addr netip.Addr) string {
 	return IP(addr) + " " + base64.RawURLEncoding.EncodeToString(secret.Digest(identifier))
 }
-
-// Client is the subject of an OAuth client.
-func Client(clientID string) string { return clientID }

@@ -58,7 +58,12 @@ func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 			r.Host = strings.TrimSpace(forwarded[0])
 		}
 		c.SetRequest(r.WithContext(telemetry.WithRequestID(r.Context(), id)))
-		c.Response().Header().Set("X-Request-Id", id)
+		header := c.Response().Header()
+		header.Set("X-Request-Id", id)
+		header.Set("X-Content-Type-Options", "nosniff")
+		if s.secure {
+			header.Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		return next(c)
 	}
 }

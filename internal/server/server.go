@@ -51,6 +51,7 @@ type Server struct {
 	metrics  *telemetry.Metrics
 	pages    *pages.Handler
 	echo     *echo.Echo
+	secure   bool // the public URL is https
 	draining atomic.Bool
 }
 
@@ -65,7 +66,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
 	}
-	s := &Server{o: o, metrics: telemetry.NewMetrics()}
+	s := &Server{o: o, metrics: telemetry.NewMetrics(), secure: base.Scheme == "https"}
 	s.store, err = store.Open(ctx, store.Options{AppURL: o.Config.PostgresURL, PlatformURL: o.Config.PlatformURL})
 	if err != nil {
 		return nil, err
@@ -88,16 +89,17 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		Enabled: mt.Enabled, FromHeader: mt.From("header"), FromHost: mt.From("subdomain"), Header: mt.TenantHeader, Base: base,
 		Trusted: o.Config.TrustedProxies, Lenient: o.Config.Environment == config.Development, Log: o.Log,
 	})
+	limiter := ratelimit.New(s.cache, time.Now)
 	deps := oidc.Deps{
-		Store: s.store, Vault: tenant.Vault{Master: master}, Base: base, MultiTenant: mt.Enabled, Metrics: s.metrics, Log: o.Log, Now: time.Now,
+		Limiter: limiter, Store: s.store, Vault: tenant.Vault{Master: master}, Base: base, MultiTenant: mt.Enabled, Metrics: s.metrics, Log: o.Log, Now: time.Now,
 	}
 	s.pool = oidc.NewPool(func(ctx context.Context, t tenant.Tenant) (*oidc.Provider, error) {
 		return oidc.NewProvider(ctx, deps, t)
 	}, oidc.PoolOptions{MaxSize: mt.PoolMaxSize, IdleTTL: mt.PoolIdleTTL(), Sweep: mt.PoolSweep()}, s.metrics, time.Now)
-	cookies := session.Cookies{Secure: base.Scheme == "https"}
+	cookies := session.Cookies{Secure: s.secure}
 	protocol := oidc.NewHandler(deps, s.pool, cookies)
 	logins := &signin.Logins{
-		Store: s.store, Passwords: factor.Passwords{Hasher: secret.NewHasher(0)}, Limiter: ratelimit.New(s.cache, time.Now), Metrics: s.metrics,
+		Store: s.store, Passwords: factor.Passwords{Hasher: secret.NewHasher(0)}, Limiter: limiter, Metrics: s.metrics,
 	}
 	if o.Config.Environment != config.Production {
 		logins.Slack = developmentSlack
@@ -158,6 +160,7 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 	background.Go(func() { s.registry.Watch(work, wake) })
 	background.Go(func() { s.pool.Run(work) })
 	background.Go(func() { s.listenForHints(work, wake) })
+	background.Go(func() { s.expire(work) })
 	defer background.Wait()
 	defer stop()
 
@@ -187,6 +190,25 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 		_ = back.Shutdown(drain) // Nothing there is worth waiting for.
 	}
 	return err
+}
+
+// expireInterval is how often what has expired is removed.
+const expireInterval = 5 * time.Minute
+
+// expire removes what has long expired, until ctx is done.
+func (s *Server) expire(ctx context.Context) {
+	ticker := time.NewTicker(expireInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if err := s.pool.Expire(ctx); err != nil && ctx.Err() == nil {
+				s.o.Log.ErrorContext(ctx, "expire_failed", "error", err.Error())
+			}
+		}
+	}
 }
 
 // listenForHints turns what other instances publish into fresh look-ups. A gap in what was heard is made good by a poll.

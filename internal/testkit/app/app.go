@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/jackc/pgx/v5"
 
 	"parako/internal/audit"
 	"parako/internal/config"
@@ -161,6 +162,17 @@ func (a *App) AddTenant(tb testing.TB, slug string) Tenant {
 		return err
 	}))
 	return t
+}
+
+// Superuser runs one statement above row-level security, to put the database into a state that takes time to reach otherwise.
+func (a *App) Superuser(tb testing.TB, sql string, args ...any) {
+	tb.Helper()
+	ctx := context.WithoutCancel(tb.Context())
+	conn, err := pgx.Connect(ctx, a.DB.SuperDSN())
+	check(tb, err)
+	defer conn.Close(ctx) //nolint:errcheck // Nothing is pending.
+	_, err = conn.Exec(ctx, sql, args...)
+	check(tb, err)
 }
 
 // Transport leads every host to the server.

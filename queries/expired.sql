@@ -1,0 +1,75 @@
+-- What has expired is removed a page at a time, in the tenant it belongs to. Every statement is served by the table's
+-- expires_at index. Rows are kept a while after they expire, so that a late reuse is still recognised.
+
+-- name: InteractionExpire :exec
+DELETE FROM parako.interactions AS i
+ WHERE i.tenant_id = @tenant_id
+   AND i.id IN (SELECT e.id
+                  FROM parako.interactions AS e
+                 WHERE e.tenant_id = @tenant_id
+                   AND e.expires_at < @before
+                 LIMIT @page_size);
+
+-- name: CodeExpire :exec
+DELETE FROM parako.codes AS c
+ WHERE c.tenant_id = @tenant_id
+   AND c.id IN (SELECT e.id
+                  FROM parako.codes AS e
+                 WHERE e.tenant_id = @tenant_id
+                   AND e.expires_at < @before
+                 LIMIT @page_size);
+
+-- name: AccessTokenExpire :exec
+DELETE FROM parako.access_tokens AS a
+ WHERE a.tenant_id = @tenant_id
+   AND a.id IN (SELECT e.id
+                  FROM parako.access_tokens AS e
+                 WHERE e.tenant_id = @tenant_id
+                   AND e.expires_at < @before
+                 LIMIT @page_size);
+
+-- name: RefreshTokenExpire :exec
+DELETE FROM parako.refresh_tokens AS r
+ WHERE r.tenant_id = @tenant_id
+   AND r.id IN (SELECT e.id
+                  FROM parako.refresh_tokens AS e
+                 WHERE e.tenant_id = @tenant_id
+                   AND e.expires_at < @before
+                 LIMIT @page_size);
+
+-- GrantExpire takes what is left of the grant's tokens along.
+-- name: GrantExpire :exec
+DELETE FROM parako.grants AS g
+ WHERE g.tenant_id = @tenant_id
+   AND g.id IN (SELECT e.id
+                  FROM parako.grants AS e
+                 WHERE e.tenant_id = @tenant_id
+                   AND e.expires_at < @before
+                 LIMIT @page_size);
+
+-- name: RevokedTokenExpire :exec
+DELETE FROM parako.revoked_tokens AS r
+ WHERE r.tenant_id = @tenant_id
+   AND r.id IN (SELECT e.id
+                  FROM parako.revoked_tokens AS e
+                 WHERE e.tenant_id = @tenant_id
+                   AND e.expires_at < @before
+                 LIMIT @page_size);
+
+-- name: ClientAssertionExpire :exec
+DELETE FROM parako.client_assertions AS a
+ WHERE a.tenant_id = @tenant_id
+   AND a.id IN (SELECT e.id
+                  FROM parako.client_assertions AS e
+                 WHERE e.tenant_id = @tenant_id
+                   AND e.expires_at < @before
+                 LIMIT @page_size);
+
+-- name: SessionExpire :exec
+DELETE FROM parako.sessions AS s
+ WHERE s.tenant_id = @tenant_id
+   AND s.id IN (SELECT e.id
+                  FROM parako.sessions AS e
+                 WHERE e.tenant_id = @tenant_id
+                   AND e.expires_at < @before
+                 LIMIT @page_size);
