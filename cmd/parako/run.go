@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 
+	"parako/internal/cache"
 	"parako/internal/config"
 	"parako/internal/problem"
 	"parako/internal/store"
+	"parako/internal/telemetry"
 )
 
 // command is one subcommand. Its function gets what is left of the arguments.
@@ -36,7 +38,7 @@ func commands() []command {
 		{"dev", "run everything on this machine, with demo tenants", dev},
 		{"serve", "run the server", serve},
 		{"migrate", "bring the database's schema up to date: up, down, status", migrate},
-		{"tenant", "administer tenants: create, list, show", tenants},
+		{"tenant", "administer tenants: create, list, show, status", tenants},
 		{"client", "administer a tenant's clients: create, list", clients},
 		{"admin", "administer a tenant's people: create-user", admin},
 	}
@@ -144,6 +146,22 @@ func (p *process) database(ctx context.Context) (*store.Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// hint tells the servers of a change through Redis, when there is one. They would find it by themselves within seconds.
+func (p *process) hint(ctx context.Context, h cache.Hint) {
+	c, err := config.Load(p.environ)
+	if err != nil || c.Redis().Empty() {
+		return
+	}
+	log := telemetry.NewLogger(p.stderr, c.LogLevel, true)
+	redis, err := cache.Open(ctx, cache.Options{URL: c.Redis().Reveal(), Log: log})
+	if err != nil {
+		log.WarnContext(ctx, "hint_not_sent", "error", err.Error())
+		return
+	}
+	defer redis.Close()
+	redis.PublishHint(ctx, h)
 }
 
 // operator is who runs an administrative command, for the audit trail.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 
+	"parako/internal/cache"
 	"parako/internal/tenant"
 )
 
@@ -12,6 +13,7 @@ func tenants(ctx context.Context, p *process, args []string) error {
 		{"create", "add a tenant", tenantCreate},
 		{"list", "list the tenants", tenantList},
 		{"show", "show one tenant", tenantShow},
+		{"status", "suspend, archive or reactivate a tenant", tenantStatus},
 	}, args)
 }
 
@@ -61,6 +63,31 @@ func tenantShow(ctx context.Context, p *process, args []string) error {
 	if err != nil {
 		return err
 	}
+	return p.printTenant(*asJSON, t)
+}
+
+// tenantStatus changes what servers do with the tenant: at once where they share a Redis with us, else within seconds.
+func tenantStatus(ctx context.Context, p *process, args []string) error {
+	flags := flag.NewFlagSet("parako tenant status", flag.ContinueOnError)
+	slug := flags.String("slug", "", "the tenant (required)")
+	status := flags.String("set", "", "active, suspended or archived (required)")
+	asJSON := flags.Bool("json", false, "print the tenant as JSON")
+	if err := p.parse(flags, args); err != nil {
+		return err
+	}
+	if err := p.required(flags, "slug", "set"); err != nil {
+		return err
+	}
+	s, err := p.database(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	t, err := tenant.SetStatus(ctx, s, *slug, tenant.Status(*status), operator)
+	if err != nil {
+		return err
+	}
+	p.hint(ctx, cache.Hint{Tenant: t.ID, Revision: t.Revision})
 	return p.printTenant(*asJSON, t)
 }
 
