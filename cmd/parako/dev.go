@@ -62,7 +62,7 @@ func dev(ctx context.Context, p *process, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer demo.Close() //nolint:errcheck // The demo's server has closed it by then.
+	defer demo.Close()
 	stop, err := o.prepare(ctx, &c, log)
 	defer stop()
 	if err != nil {
@@ -82,7 +82,7 @@ func dev(ctx context.Context, p *process, args []string) error {
 	defer background.Wait()
 	rp := &http.Server{Handler: newDemo(seeded.Demo, seeded.demoTenants(), loopbackTransport()), ReadHeaderTimeout: 5 * time.Second}
 	background.Go(func() { _ = rp.Serve(demo) }) // It ends with Close.
-	defer rp.Close()                             //nolint:errcheck // Nothing is in flight that matters.
+	defer rp.Close()
 	return p.runServer(ctx, s, log, public, nil, func() {
 		if o.asJSON {
 			_ = p.printJSON(seeded) // A closed standard output does not stop the server.
@@ -139,7 +139,7 @@ func (o devOptions) prepare(ctx context.Context, c *config.Config, log *slog.Log
 	if err := migrateForDev(ctx, c.DatabaseURL); err != nil {
 		return stop, err
 	}
-	if err := o.logins(ctx, c); err != nil {
+	if err := devLogins(ctx, c); err != nil {
 		return stop, err
 	}
 	if c.Redis().Empty() {
@@ -170,8 +170,8 @@ func migrateForDev(ctx context.Context, owner secret.String) error {
 	return nil
 }
 
-// logins gives the server's two roles a password on a database of the developer's own, unless their URLs are set.
-func (o devOptions) logins(ctx context.Context, c *config.Config) (err error) {
+// devLogins gives the server's two roles a password on a database of the developer's own, unless their URLs are set.
+func devLogins(ctx context.Context, c *config.Config) (err error) {
 	if c.PostgresURL.Empty() {
 		if c.PostgresURL, err = store.LoginAs(ctx, c.DatabaseURL, "parako_app", secret.NewString(secret.Token())); err != nil {
 			return err

@@ -3,6 +3,7 @@ package oidc
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -130,10 +131,7 @@ func (r *authRequest) unsupported() error {
 // runFosite lets fosite check the request: response type, scopes, redirect URI. It sees a copy of the form: with a state
 // when the client sent none, which fosite insists on, and with resources as the audience it knows.
 func (p *Provider) runFosite(ctx context.Context, r *authRequest) error {
-	form := make(url.Values, len(r.form))
-	for name, values := range r.form {
-		form[name] = values
-	}
+	form := maps.Clone(r.form)
 	for _, name := range []string{"prompt", "max_age", "id_token_hint", "audience"} {
 		form.Del(name) // Decided by us, or not ours.
 	}

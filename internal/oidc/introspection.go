@@ -15,7 +15,7 @@ func (h *Handler) introspection(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	form, caller, err := h.authenticated(c, p)
+	form, caller, err := authenticated(c, p)
 	if err != nil {
 		return h.writeError(c, err)
 	}

@@ -21,7 +21,7 @@ func (h *Handler) revocation(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	form, caller, err := h.authenticated(c, p)
+	form, caller, err := authenticated(c, p)
 	if err != nil {
 		return h.writeError(c, err)
 	}
@@ -35,7 +35,7 @@ func (h *Handler) revocation(c echo.Context) error {
 		return h.writeError(c, err)
 	}
 	if err == nil && info.ClientID == caller.ID {
-		if err := p.revoke(ctx, info, caller, h.origin(c)); err != nil {
+		if err := p.revoke(ctx, info, caller, Origin(c)); err != nil {
 			return h.writeError(c, err)
 		}
 	}

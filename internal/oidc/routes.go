@@ -46,9 +46,9 @@ func (h *Handler) Routes() []Route {
 		{http.MethodPost, "/token/revocation", false, h.revocation},
 		{http.MethodGet, "/userinfo", false, h.userinfo},
 		{http.MethodPost, "/userinfo", false, h.userinfo},
-		{http.MethodOptions, "/token", false, h.preflight},
-		{http.MethodOptions, "/token/revocation", false, h.preflight},
-		{http.MethodOptions, "/userinfo", false, h.preflight},
+		{http.MethodOptions, "/token", false, preflight},
+		{http.MethodOptions, "/token/revocation", false, preflight},
+		{http.MethodOptions, "/userinfo", false, preflight},
 	}
 }
 
@@ -105,7 +105,7 @@ func (h *Handler) authorize(c echo.Context) error {
 		h.deps.Log.WarnContext(c.Request().Context(), "tenant_session_mismatch")
 		h.cookies.ClearToken(c.Response())
 	}
-	answer, err := p.Authorize(c.Request().Context(), form, token, h.origin(c))
+	answer, err := p.Authorize(c.Request().Context(), form, token, Origin(c))
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func tooLarge(err, otherwise error) error {
 
 // preflight answers what browsers ask before a cross-origin request. It promises nothing: the answer to the request itself
 // names an origin only when it is one of the client's.
-func (h *Handler) preflight(c echo.Context) error {
+func preflight(c echo.Context) error {
 	header := c.Response().Header()
 	header.Set("Access-Control-Allow-Origin", c.Request().Header.Get("Origin"))
 	header.Set("Access-Control-Allow-Methods", "GET, POST")
@@ -154,7 +154,7 @@ func (h *Handler) preflight(c echo.Context) error {
 // allowOrigin lets a browser application read the answer when its origin is that of one of the client's redirect URIs. A nil
 // client lets any origin: the bearer token is the only credential there, and no cookie is. Nothing is ever allowed with
 // credentials.
-func (h *Handler) allowOrigin(c echo.Context, caller *client) {
+func allowOrigin(c echo.Context, caller *client) {
 	origin := c.Request().Header.Get("Origin")
 	if origin == "" {
 		return
@@ -166,9 +166,6 @@ func (h *Handler) allowOrigin(c echo.Context, caller *client) {
 		header.Set("Access-Control-Expose-Headers", "WWW-Authenticate")
 	}
 }
-
-// origin is where the request came from, for the audit trail.
-func (h *Handler) origin(c echo.Context) audit.Origin { return Origin(c) }
 
 // Origin is where a request came from, as the server's trusted proxies report it.
 func Origin(c echo.Context) audit.Origin {

@@ -33,7 +33,7 @@ func (h *Handler) token(c echo.Context) error {
 		return err
 	}
 	r := c.Request()
-	ctx := withOrigin(r.Context(), h.origin(c))
+	ctx := withOrigin(r.Context(), Origin(c))
 	form, err := postForm(c)
 	if err != nil {
 		return h.writeError(c, err)
@@ -52,7 +52,7 @@ func (h *Handler) token(c echo.Context) error {
 	if request != nil {
 		caller, _ = request.GetClient().(client)
 	}
-	h.allowOrigin(c, &caller)
+	allowOrigin(c, &caller)
 	if err != nil {
 		return h.refuseToken(ctx, c, p, form, caller, g, err)
 	}
@@ -88,7 +88,7 @@ func (h *Handler) refuseToken(ctx context.Context, c echo.Context, p *Provider, 
 	h.deps.Metrics.TokenError(reason, form.Get("grant_type"))
 	if !p.worthRecording(ctx) {
 		h.deps.Metrics.RateLimited(ratelimit.TokenRefused().Name)
-		return h.writeError(c, err)
+		return h.writeError(c, err) //nolint:contextcheck // It takes the context from c.
 	}
 	recorded := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
 		return audit.Record(ctx, tx, audit.Event{
@@ -99,7 +99,7 @@ func (h *Handler) refuseToken(ctx context.Context, c echo.Context, p *Provider, 
 	if recorded != nil {
 		h.deps.Log.ErrorContext(ctx, "audit_failed", "error", recorded.Error())
 	}
-	return h.writeError(c, err)
+	return h.writeError(c, err) //nolint:contextcheck // It takes the context from c.
 }
 
 // worthRecording keeps a flood of refused requests from one address out of the audit trail.
@@ -172,7 +172,7 @@ func postForm(c echo.Context) (url.Values, error) {
 }
 
 // authenticated reads the body and authenticates the client of a request to one of the token's side endpoints.
-func (h *Handler) authenticated(c echo.Context, p *Provider) (url.Values, client, error) {
+func authenticated(c echo.Context, p *Provider) (url.Values, client, error) {
 	form, err := postForm(c)
 	if err != nil {
 		return nil, client{}, err
@@ -182,7 +182,7 @@ func (h *Handler) authenticated(c echo.Context, p *Provider) (url.Values, client
 		return nil, client{}, err
 	}
 	caller, _ := who.(client)
-	h.allowOrigin(c, &caller)
+	allowOrigin(c, &caller)
 	return form, caller, nil
 }
 

@@ -1,7 +1,6 @@
 package oidc
 
 import (
-	"encoding/json"
 	"mime"
 	"net/http"
 	"slices"
@@ -52,7 +51,7 @@ func claims(u directory.User, scopes []string) map[string]any {
 		c["phone_number"], c["phone_number_verified"] = *u.PhoneNumber, u.PhoneNumberVerified
 	}
 	if slices.Contains(scopes, "address") && len(u.Address) > 0 {
-		c["address"] = json.RawMessage(u.Address)
+		c["address"] = u.Address
 	}
 	return c
 }
@@ -64,7 +63,7 @@ func (h *Handler) userinfo(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	h.allowOrigin(c, nil)
+	allowOrigin(c, nil)
 	token, err := bearer(c)
 	if err != nil {
 		return challenge(c, http.StatusBadRequest, "invalid_request", err.Error())

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ func (s *Server) routes(protocol *oidc.Handler) *echo.Echo {
 	e.IPExtractor = s.clientIP
 	e.HTTPErrorHandler = s.renderError
 	e.Pre(s.identify, s.observe, s.survive)
-	e.Use(s.limitBody, s.resolveTenant)
+	e.Use(limitBody, s.resolveTenant)
 
 	e.GET("/health", s.health)
 	e.GET("/readyz", s.readiness)
@@ -79,8 +80,8 @@ func (s *Server) clientIP(r *http.Request) string {
 		return addr.String()
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+	for _, text := range slices.Backward(hops) {
+		hop, err := netip.ParseAddr(strings.TrimSpace(text))
 		if err != nil {
 			break
 		}
@@ -138,7 +139,7 @@ func (s *Server) survive(next echo.HandlerFunc) echo.HandlerFunc {
 
 var errPanic = errors.New("handler panicked")
 
-func (s *Server) limitBody(next echo.HandlerFunc) echo.HandlerFunc {
+func limitBody(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		if r.ContentLength > maxBody {

@@ -35,10 +35,10 @@ var (
 type Throttled struct{ RetryAfter time.Duration }
 
 // Error implements error.
-func (t *Throttled) Error() string { return ErrTooMany.Code }
+func (*Throttled) Error() string { return ErrTooMany.Code }
 
 // Unwrap makes it an ErrTooMany.
-func (t *Throttled) Unwrap() error { return ErrTooMany }
+func (*Throttled) Unwrap() error { return ErrTooMany }
 
 // Logins proves people by their password and gives them a session. It is safe for concurrent use.
 type Logins struct {
