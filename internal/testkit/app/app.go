@@ -164,11 +164,22 @@ func (a *App) AddTenant(tb testing.TB, slug string) Tenant {
 	return t
 }
 
+// SuperuserElsewhere is Superuser from another database, for what cannot be done inside the app's own.
+func (a *App) SuperuserElsewhere(tb testing.TB, sql string, args ...any) {
+	tb.Helper()
+	superuser(tb, strings.Replace(a.DB.SuperDSN(), "/"+a.DB.Name, "/postgres", 1), sql, args...)
+}
+
 // Superuser runs one statement above row-level security, to put the database into a state that takes time to reach otherwise.
 func (a *App) Superuser(tb testing.TB, sql string, args ...any) {
 	tb.Helper()
+	superuser(tb, a.DB.SuperDSN(), sql, args...)
+}
+
+func superuser(tb testing.TB, dsn, sql string, args ...any) {
+	tb.Helper()
 	ctx := context.WithoutCancel(tb.Context())
-	conn, err := pgx.Connect(ctx, a.DB.SuperDSN())
+	conn, err := pgx.Connect(ctx, dsn)
 	check(tb, err)
 	defer conn.Close(ctx) //nolint:errcheck // Nothing is pending.
 	_, err = conn.Exec(ctx, sql, args...)
