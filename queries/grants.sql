@@ -23,13 +23,17 @@ UPDATE parako.grants
 INSERT INTO parako.codes (id, grant_id, redirect_uri, redirect_uri_sent, code_challenge, code_challenge_method, expires_at)
 VALUES (@id, @grant_id, @redirect_uri, @redirect_uri_sent, @code_challenge, @code_challenge_method, @expires_at);
 
--- CodeByID returns spent and expired codes too: the caller must notice the reuse.
+-- CodeByID returns spent and expired codes too: the caller must notice the reuse. A disabled account has none.
 -- name: CodeByID :one
 SELECT sqlc.embed(c), sqlc.embed(g)
   FROM parako.codes AS c
   JOIN parako.grants AS g
     ON g.tenant_id = @tenant_id
    AND g.id = c.grant_id
+  JOIN parako.users AS u
+    ON u.tenant_id = @tenant_id
+   AND u.id = g.user_id
+   AND u.account_enabled
  WHERE c.tenant_id = @tenant_id
    AND c.id = @id;
 
@@ -47,13 +51,22 @@ INSERT INTO parako.refresh_tokens (id, grant_id, expires_at)
 VALUES (@id, @grant_id, @expires_at)
     ON CONFLICT (tenant_id, id) DO NOTHING;
 
--- RefreshTokenByID returns used and expired tokens too: the caller must notice the reuse.
+-- RefreshTokenByID returns used and expired tokens too: the caller must notice the reuse. A disabled account has none.
+-- session_live says whether the session of the authorization goes on, on which grants without offline_access depend.
 -- name: RefreshTokenByID :one
-SELECT sqlc.embed(r), sqlc.embed(g), now()::timestamptz AS now
+SELECT sqlc.embed(r), sqlc.embed(g), now()::timestamptz AS now,
+       coalesce(s.ended_at IS NULL AND s.expires_at > now(), false)::boolean AS session_live
   FROM parako.refresh_tokens AS r
   JOIN parako.grants AS g
     ON g.tenant_id = @tenant_id
    AND g.id = r.grant_id
+  JOIN parako.users AS u
+    ON u.tenant_id = @tenant_id
+   AND u.id = g.user_id
+   AND u.account_enabled
+  LEFT JOIN parako.sessions AS s
+    ON s.tenant_id = @tenant_id
+   AND s.id = g.session_id
  WHERE r.tenant_id = @tenant_id
    AND r.id = @id;
 
@@ -79,18 +92,21 @@ INSERT INTO parako.access_tokens (id, grant_id, client_id, scopes, resources, ex
 VALUES (@id, sqlc.narg(grant_id), @client_id, @scopes, @resources, @expires_at);
 
 -- AccessTokenByID finds a live token and the grant behind it, which a client_credentials token does not have. A token
--- whose grant was revoked is not live.
+-- whose grant was revoked, or whose account is disabled, is not live.
 -- name: AccessTokenByID :one
 SELECT sqlc.embed(a), g.user_id, g.session_id, g.auth_time, g.acr, g.amr
   FROM parako.access_tokens AS a
   LEFT JOIN parako.grants AS g
     ON g.tenant_id = @tenant_id
    AND g.id = a.grant_id
+  LEFT JOIN parako.users AS u
+    ON u.tenant_id = @tenant_id
+   AND u.id = g.user_id
  WHERE a.tenant_id = @tenant_id
    AND a.id = @id
    AND a.revoked_at IS NULL
    AND a.expires_at > now()
-   AND (a.grant_id IS NULL OR (g.revoked_at IS NULL AND g.expires_at > now()));
+   AND (a.grant_id IS NULL OR (g.revoked_at IS NULL AND g.expires_at > now() AND u.account_enabled));
 
 -- AccessTokenUser finds a live token of a person and the person's account.
 -- name: AccessTokenUser :one

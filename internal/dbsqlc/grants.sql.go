@@ -18,11 +18,14 @@ SELECT a.tenant_id, a.id, a.grant_id, a.client_id, a.scopes, a.resources, a.crea
   LEFT JOIN parako.grants AS g
     ON g.tenant_id = $1
    AND g.id = a.grant_id
+  LEFT JOIN parako.users AS u
+    ON u.tenant_id = $1
+   AND u.id = g.user_id
  WHERE a.tenant_id = $1
    AND a.id = $2
    AND a.revoked_at IS NULL
    AND a.expires_at > now()
-   AND (a.grant_id IS NULL OR (g.revoked_at IS NULL AND g.expires_at > now()))
+   AND (a.grant_id IS NULL OR (g.revoked_at IS NULL AND g.expires_at > now() AND u.account_enabled))
 `
 
 type AccessTokenByIDParams struct {
@@ -40,7 +43,7 @@ type AccessTokenByIDRow struct {
 }
 
 // AccessTokenByID finds a live token and the grant behind it, which a client_credentials token does not have. A token
-// whose grant was revoked is not live.
+// whose grant was revoked, or whose account is disabled, is not live.
 func (q *Queries) AccessTokenByID(ctx context.Context, arg AccessTokenByIDParams) (AccessTokenByIDRow, error) {
 	row := q.db.QueryRow(ctx, accessTokenByID, arg.TenantID, arg.ID)
 	var i AccessTokenByIDRow
@@ -189,6 +192,10 @@ SELECT c.tenant_id, c.id, c.grant_id, c.redirect_uri, c.redirect_uri_sent, c.cod
   JOIN parako.grants AS g
     ON g.tenant_id = $1
    AND g.id = c.grant_id
+  JOIN parako.users AS u
+    ON u.tenant_id = $1
+   AND u.id = g.user_id
+   AND u.account_enabled
  WHERE c.tenant_id = $1
    AND c.id = $2
 `
@@ -203,7 +210,7 @@ type CodeByIDRow struct {
 	Grant Grant
 }
 
-// CodeByID returns spent and expired codes too: the caller must notice the reuse.
+// CodeByID returns spent and expired codes too: the caller must notice the reuse. A disabled account has none.
 func (q *Queries) CodeByID(ctx context.Context, arg CodeByIDParams) (CodeByIDRow, error) {
 	row := q.db.QueryRow(ctx, codeByID, arg.TenantID, arg.ID)
 	var i CodeByIDRow
@@ -369,11 +376,19 @@ func (q *Queries) GrantRevokeBySession(ctx context.Context, arg GrantRevokeBySes
 }
 
 const refreshTokenByID = `-- name: RefreshTokenByID :one
-SELECT r.tenant_id, r.id, r.grant_id, r.created_at, r.expires_at, r.used_at, r.revoked_at, g.tenant_id, g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.nonce, g.created_at, g.expires_at, g.revoked_at, now()::timestamptz AS now
+SELECT r.tenant_id, r.id, r.grant_id, r.created_at, r.expires_at, r.used_at, r.revoked_at, g.tenant_id, g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.nonce, g.created_at, g.expires_at, g.revoked_at, now()::timestamptz AS now,
+       coalesce(s.ended_at IS NULL AND s.expires_at > now(), false)::boolean AS session_live
   FROM parako.refresh_tokens AS r
   JOIN parako.grants AS g
     ON g.tenant_id = $1
    AND g.id = r.grant_id
+  JOIN parako.users AS u
+    ON u.tenant_id = $1
+   AND u.id = g.user_id
+   AND u.account_enabled
+  LEFT JOIN parako.sessions AS s
+    ON s.tenant_id = $1
+   AND s.id = g.session_id
  WHERE r.tenant_id = $1
    AND r.id = $2
 `
@@ -387,9 +402,11 @@ type RefreshTokenByIDRow struct {
 	RefreshToken RefreshToken
 	Grant        Grant
 	Now          time.Time
+	SessionLive  bool
 }
 
-// RefreshTokenByID returns used and expired tokens too: the caller must notice the reuse.
+// RefreshTokenByID returns used and expired tokens too: the caller must notice the reuse. A disabled account has none.
+// session_live says whether the session of the authorization goes on, on which grants without offline_access depend.
 func (q *Queries) RefreshTokenByID(ctx context.Context, arg RefreshTokenByIDParams) (RefreshTokenByIDRow, error) {
 	row := q.db.QueryRow(ctx, refreshTokenByID, arg.TenantID, arg.ID)
 	var i RefreshTokenByIDRow
@@ -416,6 +433,7 @@ func (q *Queries) RefreshTokenByID(ctx context.Context, arg RefreshTokenByIDPara
 		&i.Grant.ExpiresAt,
 		&i.Grant.RevokedAt,
 		&i.Now,
+		&i.SessionLive,
 	)
 	return i, err
 }

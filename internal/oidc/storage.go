@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -240,6 +241,8 @@ func (s storage) GetRefreshTokenSession(ctx context.Context, sig string, sess fo
 	switch {
 	case row.Grant.RevokedAt != nil, row.RefreshToken.RevokedAt != nil:
 		return nil, fosite.ErrNotFound
+	case !row.SessionLive && !slices.Contains(row.Grant.Scopes, "offline_access"):
+		return nil, fosite.ErrNotFound // It died with the session.
 	case used != nil && row.Now.Sub(*used) > refreshGrace:
 		return r, fosite.ErrInactiveToken
 	}

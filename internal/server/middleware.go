@@ -40,6 +40,18 @@ func (s *Server) routes(protocol *oidc.Handler) *echo.Echo {
 	return e
 }
 
+// headAsGet serves HEAD wherever GET is served. net/http leaves the body out by itself: it keeps the original request.
+func headAsGet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			get := *r
+			get.Method = http.MethodGet
+			r = &get
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // withoutTenant are the paths that are served before, and whether or not, a tenant is found.
 func withoutTenant(path string) bool { return path == "/health" || path == "/readyz" }
 

@@ -140,7 +140,7 @@ func (s *Server) Close() {
 }
 
 // Handler is the public listener's handler.
-func (s *Server) Handler() http.Handler { return s.echo }
+func (s *Server) Handler() http.Handler { return headAsGet(s.echo) }
 
 // Limits of the listeners. A request's head and body must arrive in time; pages and tokens are small.
 const (
@@ -165,7 +165,7 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 	defer stop()
 
 	front := &http.Server{
-		Handler: s.echo, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		Handler: s.Handler(), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 2)
