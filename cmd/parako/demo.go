@@ -31,6 +31,8 @@ const (
 	demoLogoutCookie  = "demo_logout"  // the state the provider must return after the logout
 )
 
+// demoFiles holds the one page and its stylesheet.
+//
 //go:embed demo.html demo.css
 var demoFiles embed.FS
 
@@ -58,11 +60,11 @@ func newDemo(origin string, tenants []demoTenant, transport http.RoundTripper) h
 		page:   template.Must(template.ParseFS(demoFiles, "demo.html")),
 	}
 	// Chromium applies form-action to redirects too, and the answer to POST /logout is one to the provider.
-	policy := "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+	policy := []string{"default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"}
 	for _, t := range tenants {
 		d.clients = append(d.clients, &demoClient{demoTenant: t, redirectURI: origin + "/callback"})
 		if issuer, err := url.Parse(t.Issuer); err == nil {
-			policy += " " + issuer.Scheme + "://" + issuer.Host
+			policy = append(policy, issuer.Scheme+"://"+issuer.Host)
 		}
 	}
 	mux := http.NewServeMux()
@@ -75,7 +77,7 @@ func newDemo(origin string, tenants []demoTenant, transport http.RoundTripper) h
 	mux.Handle("GET /", d.handle(func(http.ResponseWriter, *http.Request) error { return errDemoNotFound }))
 	guarded := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", policy)
+		w.Header().Set("Content-Security-Policy", strings.Join(policy, " "))
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Referrer-Policy", "same-origin") // the address of the callback holds the code
 		w.Header().Set("Cache-Control", "no-store")
@@ -144,7 +146,7 @@ func (d *demo) callback(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("exchange the code: %w", err)
 	}
-	session, err := (&demoSession{client: login.client, nonce: login.nonce}).accept(ctx, token)
+	session, err := demoSession{client: login.client, nonce: login.nonce}.accept(ctx, token)
 	if err != nil {
 		return err
 	}
@@ -297,10 +299,10 @@ func (s demoSession) accept(ctx context.Context, token *oauth2.Token) (*demoSess
 }
 
 // Refreshable reports whether the provider gave a refresh token.
-func (s *demoSession) Refreshable() bool { return s.token.RefreshToken != "" }
+func (s demoSession) Refreshable() bool { return s.token.RefreshToken != "" }
 
 // Tables is what the page shows of a session: of the tokens no more than one needs to tell them apart.
-func (s *demoSession) Tables() []demoTable {
+func (s demoSession) Tables() []demoTable {
 	refresh := "none received"
 	if s.Refreshable() {
 		refresh = "received: " + clip(s.token.RefreshToken, 12)
@@ -466,13 +468,13 @@ func (m *demoMemory[T]) find(key string, forget bool) (T, bool) {
 // loopbackTransport returns a transport that finds localhost and every name below it on 127.0.0.1, as browsers do (RFC 6761 §6.3) and
 // most resolvers do not. Other hosts are dialled as usual.
 func loopbackTransport() *http.Transport {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	proxy, dial := transport.Proxy, transport.DialContext
+	dial := (&net.Dialer{Timeout: 5 * time.Second}).DialContext
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSHandshakeTimeout: 5 * time.Second, IdleConnTimeout: time.Minute}
 	transport.Proxy = func(r *http.Request) (*url.URL, error) {
 		if isLoopbackName(r.URL.Hostname()) {
-			return nil, nil // Proxy's way to say: none
+			return nil, nil //nolint:nilnil // Proxy's way to say: none.
 		}
-		return proxy(r)
+		return http.ProxyFromEnvironment(r)
 	}
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		if host, port, err := net.SplitHostPort(address); err == nil && isLoopbackName(host) {

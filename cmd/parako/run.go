@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,6 +39,7 @@ func commands() []command {
 		{"dev", "run everything on this machine, with demo tenants", dev},
 		{"serve", "run the server", serve},
 		{"migrate", "bring the database's schema up to date: up, down, status", migrate},
+		{"doctor", "examine the database: isolation", doctor},
 		{"tenant", "administer tenants: create, list, show, status", tenants},
 		{"client", "administer a tenant's clients: create, list", clients},
 		{"admin", "administer a tenant's people: create-user", admin},
@@ -93,11 +95,13 @@ func dispatch(ctx context.Context, p *process, name string, list []command, args
 
 // parse reads the flags of a command that takes no other arguments.
 func (p *process) parse(flags *flag.FlagSet, args []string) error {
-	flags.SetOutput(p.stderr)
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
+	var said bytes.Buffer
+	flags.SetOutput(&said)
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		p.printf("%s", &said) // It was asked for: it is not an error.
+		return err
+	} else if err != nil {
+		_, _ = said.WriteTo(p.stderr)
 		return errUsage
 	}
 	if flags.NArg() > 0 {

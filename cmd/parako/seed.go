@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,6 +32,8 @@ type seeded struct {
 	Platform string         `json:"platform"`
 	Demo     string         `json:"relying_party"`
 	Tenants  []seededTenant `json:"tenants"`
+	// Environment is what the other commands need to work on this database.
+	Environment map[string]string `json:"environment"`
 }
 
 type seededTenant struct {
@@ -90,6 +94,10 @@ func seed(ctx context.Context, c config.Config, o devOptions) (seeded, error) {
 	out := seeded{
 		Server: base.String(), Platform: base.Scheme + "://" + tenant.PlatformsSlug + "." + base.Host,
 		Demo: "http://localhost:" + strconv.Itoa(o.demoPort),
+		Environment: map[string]string{
+			"DATABASE_URL": c.DatabaseURL.Reveal(), "STORAGE_POSTGRESQL_URL": c.PostgresURL.Reveal(),
+			"STORAGE_POSTGRESQL_PLATFORM_URL": c.PlatformURL.Reveal(),
+		},
 	}
 	for _, brand := range demoBrands() {
 		t, err := seedTenant(ctx, s, master, base, brand, out.Demo)
@@ -132,7 +140,7 @@ func seedTenant(ctx context.Context, s *store.Store, master secret.MasterKey, ba
 			if err != nil {
 				return err
 			}
-			_, err = settings.Put(ctx, tx, "branding", json.RawMessage(b.branding))
+			_, err = settings.Put(ctx, tx, "branding", json.RawMessage(b.branding), audit.Operator("dev"))
 			return err
 		})
 	}
@@ -221,6 +229,10 @@ func (s seeded) String() string {
 				fmt.Fprintf(&b, "    client_id      %s (public)\n", c.ClientID)
 			}
 		}
+	}
+	b.WriteString("\n  For `parako tenant`, `client` and `admin` in another terminal\n")
+	for _, name := range slices.Sorted(maps.Keys(s.Environment)) {
+		fmt.Fprintf(&b, "    export %s='%s'\n", name, s.Environment[name])
 	}
 	b.WriteString("\nCtrl-C stops everything. The data stays for the next run.\n\n")
 	return b.String()

@@ -56,7 +56,7 @@ func listeners(ctx context.Context, c config.Config) (public, metrics net.Listen
 	if public, err = lc.Listen(ctx, "tcp", c.ListenAddr()); err != nil {
 		return nil, nil, fmt.Errorf("%w; choose another DEPLOYMENT_SERVER_PORT", err)
 	}
-	if c.MetricsAddr == "" {
+	if c.MetricsAddr == "" || c.MetricsAddr == "off" {
 		return public, nil, nil
 	}
 	if metrics, err = lc.Listen(ctx, "tcp", c.MetricsAddr); err != nil {

@@ -108,7 +108,7 @@ func Open(ctx context.Context, o Options) (*Cache, error) {
 	if err != nil {
 		c.fail(ctx, err)
 	}
-	watch, stop := context.WithCancel(context.Background())
+	watch, stop := context.WithCancel(context.WithoutCancel(ctx)) // It ends with Close.
 	c.stop = stop
 	c.probes.Go(func() { c.watch(watch) })
 	return c, nil

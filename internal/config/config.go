@@ -64,7 +64,7 @@ type Config struct {
 
 	MultiTenancy MultiTenancy `envPrefix:"MULTI_TENANCY_"`
 
-	// MetricsAddr is the listener of /metrics; empty turns it off. Never the public one.
+	// MetricsAddr is the listener of /metrics, never the public one; "off" turns it off.
 	MetricsAddr string `env:"METRICS_ADDR" envDefault:"127.0.0.1:9464"`
 
 	LogLevel  string `env:"SECURITY_LOGGING_LEVEL"        envDefault:"info"`

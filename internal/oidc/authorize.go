@@ -84,6 +84,11 @@ func (p *Provider) checkAuthorize(ctx context.Context, form url.Values, row dbsq
 	if err := r.unsupported(); err != nil {
 		return r, err
 	}
+	for _, resource := range form["resource"] {
+		if !slices.Contains(row.AllowedResources, resource) {
+			return r, errTarget
+		}
+	}
 	if err := p.runFosite(ctx, r); err != nil {
 		return r, err
 	}
@@ -99,11 +104,6 @@ func (p *Provider) checkAuthorize(ctx context.Context, form url.Values, row dbsq
 			return r, fosite.ErrInvalidRequest.WithHint("The id_token_hint is not an ID token of this issuer for this client.")
 		}
 		r.hint = claims.subject
-	}
-	for _, resource := range form["resource"] {
-		if !slices.Contains(row.AllowedResources, resource) {
-			return r, errTarget
-		}
 	}
 	return r, nil
 }
@@ -122,6 +122,9 @@ func (r *authRequest) unsupported() error {
 			return fosite.ErrInvalidRequest.WithHint("A parameter is not valid UTF-8 text.")
 		}
 	}
+	if r.form.Get("response_type") != "code" { // fosite ignores the case and would fail later.
+		return fosite.ErrUnsupportedResponseType.WithHint("The response_type must be code.")
+	}
 	if m := r.form.Get("response_mode"); m != "" && m != "query" && m != "fragment" {
 		return fosite.ErrInvalidRequest.WithHint("The response_mode is not supported.")
 	}
@@ -132,7 +135,7 @@ func (r *authRequest) unsupported() error {
 // when the client sent none, which fosite insists on, and with resources as the audience it knows.
 func (p *Provider) runFosite(ctx context.Context, r *authRequest) error {
 	form := maps.Clone(r.form)
-	for _, name := range []string{"prompt", "max_age", "id_token_hint", "audience"} {
+	for _, name := range []string{"prompt", "max_age", "id_token_hint", "response_mode", "audience"} {
 		form.Del(name) // Decided by us, or not ours.
 	}
 	form.Set("state", "s")

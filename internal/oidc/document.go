@@ -34,7 +34,7 @@ func (d document) serve(c echo.Context) error {
 	h := c.Response().Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Cache-Control", "public, max-age="+documentMaxAge)
-	h.Set("Vary", "Host")
+	h.Add("Vary", "Host")
 	h.Set("ETag", d.etag)
 	if match := c.Request().Header.Get("If-None-Match"); match != "" && slices.ContainsFunc(strings.Split(match, ","), func(tag string) bool {
 		return strings.TrimPrefix(strings.TrimSpace(tag), "W/") == d.etag

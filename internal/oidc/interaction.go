@@ -43,15 +43,18 @@ func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string
 			return err
 		}
 		w.Client, err = tx.ClientByID(ctx, dbsqlc.ClientByIDParams{TenantID: tx.Tenant(), ID: w.ClientID})
-		if err != nil || !w.Client.Active {
-			return errors.Join(errUnknownClient, err)
+		if isNotFound(err) || (err == nil && !w.Client.Active) {
+			return errUnknownClient
+		}
+		if err != nil {
+			return err
 		}
 		if !w.SignedIn(w.Session) {
 			w.Session = nil
 		}
 		// The request was valid when it began; what has changed since (the client's redirect URIs, its scopes) counts.
 		if w.request, err = p.checkAuthorize(ctx, w.Request, w.Client); err != nil {
-			return err
+			return signin.ErrExpired.Because(err)
 		}
 		var consented []string
 		if w.Session != nil {

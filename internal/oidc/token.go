@@ -3,6 +3,7 @@ package oidc
 import (
 	"context"
 	"errors"
+	"mime"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -157,6 +158,10 @@ func recordIssued(ctx context.Context, tx *store.Tx, r fosite.Requester, g *gran
 // postForm reads the body of a request to a protocol endpoint, which is a form in which nothing is repeated.
 func postForm(c echo.Context) (url.Values, error) {
 	r := c.Request()
+	// fosite would read multipart bodies too, past the checks below.
+	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media != "application/x-www-form-urlencoded" {
+		return nil, fosite.ErrInvalidRequest.WithHint("The body must be application/x-www-form-urlencoded.")
+	}
 	if err := r.ParseForm(); err != nil {
 		return nil, tooLarge(err, fosite.ErrInvalidRequest.WithHint("The body is not a form."))
 	}

@@ -79,6 +79,7 @@ func (h *Handler) userinfo(c echo.Context) error {
 		return h.writeError(c, err)
 	}
 	if !slices.Contains(row.AccessToken.Scopes, "openid") {
+		noStore(c)
 		c.Response().Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="openid"`)
 		return c.JSON(http.StatusForbidden, oauthError{Code: "insufficient_scope", Description: "The access token was not granted the scope openid."})
 	}
@@ -103,8 +104,8 @@ func bearer(c echo.Context) (string, error) {
 	}
 	var token string
 	if len(header) == 1 {
-		scheme, value, ok := strings.Cut(header[0], " ")
-		if !ok || !strings.EqualFold(scheme, "Bearer") {
+		scheme, value, _ := strings.Cut(header[0], " ")
+		if !strings.EqualFold(scheme, "Bearer") {
 			return "", bearerError("The Authorization header must carry a Bearer token.")
 		}
 		token = strings.TrimSpace(value)

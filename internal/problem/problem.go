@@ -87,7 +87,7 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // Is makes two problems with the same code equal, so that a sentinel matches its copies made by Because.
 func (e *Error) Is(target error) bool {
-	t, ok := target.(*Error) //nolint:errorlint // Is compares one link of the chain; errors.Is walks it.
+	t, ok := target.(*Error) // One link of the chain: errors.Is walks it.
 	return ok && t.Code == e.Code
 }
 

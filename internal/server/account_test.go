@@ -103,7 +103,7 @@ func TestHead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if resp := app.Do(t, a.Client(t), r); resp.StatusCode != 200 || resp.Text != "" {
+		if resp := app.Do(t, a.Client(t), r); resp.StatusCode != http.StatusOK || resp.Text != "" {
 			t.Errorf("HEAD %s = %d %q", target, resp.StatusCode, resp.Text)
 		}
 	}

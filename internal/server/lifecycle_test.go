@@ -3,6 +3,7 @@ package server_test
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,10 +25,10 @@ func TestHealth(t *testing.T) {
 	for path, want := range map[string]string{"/health": "ok", "/health?deep=true": "ok", "/readyz": "ready"} {
 		resp := app.Get(t, client, "http://anything.example"+path)
 		var body struct {
-			Status string
-			Checks map[string]string
+			Status string            `json:"status"`
+			Checks map[string]string `json:"checks"`
 		}
-		if err := json.Unmarshal([]byte(resp.Text), &body); err != nil || resp.StatusCode != 200 || body.Status != want {
+		if err := json.Unmarshal([]byte(resp.Text), &body); err != nil || resp.StatusCode != http.StatusOK || body.Status != want {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, resp.Text)
 		}
 		if strings.Contains(path, "deep") && (body.Checks["database"] != "ok" || body.Checks["redis"] != "ok") {
@@ -44,14 +45,14 @@ func TestHealthWithoutDatabase(t *testing.T) {
 	a.SuperuserElsewhere(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", a.DB.Name)
 	client := a.Client(t)
 	for path, want := range map[string]string{"/health?deep=true": "degraded", "/readyz": "db_disconnected"} {
-		if resp := app.Get(t, client, "http://x.example"+path); resp.StatusCode != 503 || !strings.Contains(resp.Text, want) {
+		if resp := app.Get(t, client, "http://x.example"+path); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(resp.Text, want) {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, resp.Text)
 		}
 	}
-	if resp := app.Get(t, client, "http://x.example/health"); resp.StatusCode != 200 {
+	if resp := app.Get(t, client, "http://x.example/health"); resp.StatusCode != http.StatusOK {
 		t.Errorf("/health: %d %s", resp.StatusCode, resp.Text)
 	}
-	if resp := app.Get(t, client, a.Acme.Issuer+"/jwks"); resp.StatusCode != 500 || strings.Contains(resp.Text, a.DB.Name) {
+	if resp := app.Get(t, client, a.Acme.Issuer+"/jwks"); resp.StatusCode != http.StatusInternalServerError || strings.Contains(resp.Text, a.DB.Name) {
 		t.Errorf("a request without a database: %d %s", resp.StatusCode, resp.Text)
 	}
 }
@@ -83,7 +84,7 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 	if !strings.Contains(scrape.Text, "parako_provider_pool_size") {
 		t.Errorf("metrics: %d %.300s", scrape.StatusCode, scrape.Text)
 	}
-	if resp := app.Get(t, a.Client(t), a.Acme.Issuer[:len(a.Acme.Issuer)-len("/oidc/v1")]+"/metrics"); resp.StatusCode != 404 {
+	if resp := app.Get(t, a.Client(t), a.Acme.Issuer[:len(a.Acme.Issuer)-len("/oidc/v1")]+"/metrics"); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("metrics on the public listener: %d", resp.StatusCode)
 	}
 
@@ -91,7 +92,7 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // The server may have closed it.
+	defer conn.Close()
 	body := fmt.Sprintf("grant_type=client_credentials&client_id=%s&client_secret=wrong", a.Acme.M2M.ID)
 	// Expect: the server asks for the body once it is reading it, so the request is known to be in flight.
 	_, err = fmt.Fprintf(conn, "POST /oidc/v1/token HTTP/1.1\r\nHost: acme.localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"+
@@ -122,9 +123,9 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // It is read below.
+	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 401 || !strings.Contains(string(answer), "invalid_client") {
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || !strings.Contains(string(answer), "invalid_client") {
 		t.Errorf("the request in flight got %d %s, %v", resp.StatusCode, answer, err)
 	}
 	if err := <-done; err != nil {
@@ -147,5 +148,21 @@ func TestServerRefusesARoleAboveTheRules(t *testing.T) {
 		if !strings.Contains(err.Error(), role) {
 			t.Errorf("the refusal does not name %q: %v", role, err)
 		}
+	}
+}
+
+// TestServerRefusesTheWrongMasterKey starts an instance whose key cannot open what another has sealed.
+func TestServerRefusesTheWrongMasterKey(t *testing.T) {
+	t.Parallel()
+	a := app.New(t)
+	wrong := a.Config
+	wrong.EncryptionKey = secret.NewString(hex.EncodeToString(secret.NewDataKey()))
+	s, err := server.New(t.Context(), server.Options{Config: wrong, Log: slog.New(slog.DiscardHandler), RedisCompat: true})
+	if err == nil {
+		s.Close()
+		t.Fatal("a server started with another master key")
+	}
+	if !strings.Contains(err.Error(), "ENCRYPTION_KEY does not open this database") {
+		t.Errorf("the refusal does not say what is wrong: %v", err)
 	}
 }

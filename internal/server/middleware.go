@@ -169,6 +169,10 @@ func (s *Server) resolveTenant(next echo.HandlerFunc) echo.HandlerFunc {
 		if withoutTenant(r.URL.Path) {
 			return next(c)
 		}
+		if s.o.Config.MultiTenancy.Enabled && s.o.Config.MultiTenancy.From("header") {
+			// Whoever caches an answer in front of us must tell tenants apart as we do.
+			c.Response().Header().Add("Vary", s.o.Config.MultiTenancy.TenantHeader)
+		}
 		t, err := s.resolver.Resolve(r)
 		if err != nil {
 			if strings.HasPrefix(r.URL.Path, "/static/") {

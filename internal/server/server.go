@@ -66,12 +66,13 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
 	}
+	vault := tenant.Vault{Master: master}
 	s := &Server{o: o, metrics: telemetry.NewMetrics(), secure: base.Scheme == "https"}
 	s.store, err = store.Open(ctx, store.Options{AppURL: o.Config.PostgresURL, PlatformURL: o.Config.PlatformURL})
 	if err != nil {
 		return nil, err
 	}
-	if err := s.prepare(ctx); err != nil {
+	if err := s.prepare(ctx, vault); err != nil {
 		s.store.Close()
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	})
 	limiter := ratelimit.New(s.cache, time.Now)
 	deps := oidc.Deps{
-		Limiter: limiter, Store: s.store, Vault: tenant.Vault{Master: master}, Base: base, MultiTenant: mt.Enabled, Metrics: s.metrics, Log: o.Log, Now: time.Now,
+		Limiter: limiter, Store: s.store, Vault: vault, Base: base, MultiTenant: mt.Enabled, Metrics: s.metrics, Log: o.Log, Now: time.Now,
 	}
 	s.pool = oidc.NewPool(func(ctx context.Context, t tenant.Tenant) (*oidc.Provider, error) {
 		return oidc.NewProvider(ctx, deps, t)
@@ -116,19 +117,27 @@ func New(ctx context.Context, o Options) (*Server, error) {
 const developmentSlack = 10
 
 // prepare refuses a database that must not be served, and makes what every deployment has.
-func (s *Server) prepare(ctx context.Context) error {
+func (s *Server) prepare(ctx context.Context, vault tenant.Vault) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	if err := s.store.Check(ctx); err != nil {
 		return err
 	}
-	if !s.o.Config.MultiTenancy.Enabled {
+	home := tenant.DefaultID
+	if s.o.Config.MultiTenancy.Enabled {
+		t, err := tenant.EnsurePlatforms(ctx, s.store)
+		if err != nil {
+			return fmt.Errorf("create the platform's tenant: %w", err)
+		}
+		home = t.ID
+	}
+	// The wrong master key must not be found out by the first person who wants to sign in.
+	return s.store.InTenant(ctx, home, func(ctx context.Context, tx *store.Tx) error {
+		if _, err := vault.Sealer(ctx, tx); err != nil {
+			return fmt.Errorf("ENCRYPTION_KEY does not open this database: %w", err)
+		}
 		return nil
-	}
-	if _, err := tenant.EnsurePlatforms(ctx, s.store); err != nil {
-		return fmt.Errorf("create the platform's tenant: %w", err)
-	}
-	return nil
+	})
 }
 
 // Close releases the connections. Run must have returned.

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -19,7 +20,12 @@ var callers = []struct {
 }{
 	{"API", "/api/v1/anything", func(t *testing.T, resp app.Response) string {
 		t.Helper()
-		var p struct{ Type, Title, Detail, Instance string }
+		var p struct {
+			Type     string `json:"type"`
+			Title    string `json:"title"`
+			Detail   string `json:"detail"`
+			Instance string `json:"instance"`
+		}
 		if ct := resp.Header.Get("Content-Type"); ct != "application/problem+json" {
 			t.Errorf("content type %q", ct)
 		}
@@ -162,9 +168,7 @@ func as(t *testing.T, a *app.App, host, path string, header http.Header) app.Res
 		t.Fatal(err)
 	}
 	r.Host = host
-	for name, values := range header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, header)
 	return app.Do(t, a.Client(t), r)
 }
 
@@ -174,8 +178,10 @@ func answeredBy(t *testing.T, a *app.App, caller string, resp app.Response, slug
 	t.Helper()
 	switch caller {
 	case "OAuth":
-		var d struct{ Issuer string }
-		if err := json.Unmarshal([]byte(resp.Text), &d); err != nil || resp.StatusCode != 200 {
+		var d struct {
+			Issuer string `json:"issuer"`
+		}
+		if err := json.Unmarshal([]byte(resp.Text), &d); err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatalf("%d, %v: %s", resp.StatusCode, err, resp.Text)
 		}
 		base, err := a.Config.BaseURL()
@@ -196,11 +202,11 @@ func answeredBy(t *testing.T, a *app.App, caller string, resp app.Response, slug
 		if name == "" {
 			name = strings.ToUpper(slug[:1]) + slug[1:]
 		}
-		if resp.StatusCode != 400 || !strings.Contains(resp.Text, name) {
+		if resp.StatusCode != http.StatusBadRequest || !strings.Contains(resp.Text, name) {
 			t.Errorf("%d, not the page of %s: %s", resp.StatusCode, name, resp.Text)
 		}
 	default:
-		if resp.StatusCode != 404 || !strings.Contains(resp.Text, "urn:parako:error:not-found") {
+		if resp.StatusCode != http.StatusNotFound || !strings.Contains(resp.Text, "urn:parako:error:not-found") {
 			t.Errorf("%d: %s", resp.StatusCode, resp.Text)
 		}
 	}

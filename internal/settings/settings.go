@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"parako/internal/audit"
 	"parako/internal/dbsqlc"
 	"parako/internal/problem"
 	"parako/internal/store"
@@ -221,10 +222,10 @@ func Load(ctx context.Context, tx *store.Tx) (Settings, error) {
 	return s, nil
 }
 
-// Put replaces the override of one section after checking what it would make of the settings, and raises the tenant's
+// Put replaces the override of one section after checking what it would make of the settings, records who did (by), and raises the tenant's
 // revision, which it returns. A section or a name it does not know, a value of the wrong type and one out of range are
 // problems of kind Invalid, with every fault in the message as far as the document can be read.
-func Put(ctx context.Context, tx *store.Tx, section string, override json.RawMessage) (int64, error) {
+func Put(ctx context.Context, tx *store.Tx, section string, override json.RawMessage, by audit.Party) (int64, error) {
 	known := new(Settings).section(section)
 	if known == nil {
 		return 0, problem.New(problem.Invalid, "section_not_allowed", "There are no settings in this section.")
@@ -249,6 +250,12 @@ func Put(ctx context.Context, tx *store.Tx, section string, override json.RawMes
 	}
 	if _, err = tx.SettingsPut(ctx, dbsqlc.SettingsPutParams{ID: id, Section: section, Value: override}); err != nil {
 		return 0, fmt.Errorf("put settings: %w", err)
+	}
+	err = audit.Record(ctx, tx, audit.Event{
+		Type: audit.SettingsChanged, Status: audit.Success, Actor: by, Target: audit.Thing("settings", section),
+	})
+	if err != nil {
+		return 0, err
 	}
 	return tx.TenantTouch(ctx, tx.Tenant())
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"parako/internal/audit"
 	"parako/internal/problem"
 	"parako/internal/settings"
 	"parako/internal/store"
@@ -40,7 +41,7 @@ func tryLoad(t *testing.T, s *store.Store, id uuid.UUID) (got settings.Settings,
 func put(t *testing.T, s *store.Store, id uuid.UUID, section, override string) (revision int64, err error) {
 	t.Helper()
 	err = s.InTenant(t.Context(), id, func(ctx context.Context, tx *store.Tx) (err error) {
-		revision, err = settings.Put(ctx, tx, section, json.RawMessage(override))
+		revision, err = settings.Put(ctx, tx, section, json.RawMessage(override), audit.Operator("test"))
 		return err
 	})
 	return revision, err

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 
@@ -17,7 +18,7 @@ func Bootstrap(ctx context.Context, superuser secret.String, database string) er
 	if err != nil {
 		return fmt.Errorf("connect as superuser: %w", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // Nothing is pending.
+	defer conn.Close(context.WithoutCancel(ctx))
 	var role, db bool
 	err = conn.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'parako_owner'),
@@ -43,13 +44,13 @@ func Bootstrap(ctx context.Context, superuser secret.String, database string) er
 func LoginAs(ctx context.Context, owner secret.String, role string, password secret.String) (secret.String, error) {
 	u, err := url.Parse(owner.Reveal())
 	if err != nil || u.Scheme == "" {
-		return secret.String{}, fmt.Errorf("DATABASE_URL must be a URL: postgres://user:password@host:port/name")
+		return secret.String{}, errors.New("DATABASE_URL must be a URL: postgres://user:password@host:port/name")
 	}
 	conn, err := pgx.Connect(ctx, owner.Reveal())
 	if err != nil {
 		return secret.String{}, fmt.Errorf("connect as owner: %w", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // Nothing is pending.
+	defer conn.Close(context.WithoutCancel(ctx))
 	var statement string
 	err = conn.QueryRow(ctx, "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)", role, password.Reveal()).Scan(&statement)
 	if err != nil {

@@ -27,13 +27,14 @@ func TestCheck(t *testing.T) {
 	t.Parallel()
 	const (
 		roles  = "tenant isolation is not enforced: connect as parako_app and parako_platform, as the migrations create them:"
-		tables = "tenant isolation is not enforced: the tables are not as the migrations create them:"
+		schema = "tenant isolation is not enforced: the database is not as the migrations make it, see `parako doctor isolation`:"
+		pair   = "FOR ALL USING (tenant_id = current_tenant()) WITH CHECK (tenant_id = current_tenant())"
 	)
 	tests := map[string]struct {
-		sql  string // run as the superuser beforehand; ROLE is a role for this test alone
+		sql  string // run as the superuser beforehand; $role is a role for this test alone
 		app  func(*testkit.DB, string) string
 		plat func(*testkit.DB, string) string
-		want []string // lines of the error; ROLE as above
+		want []string // lines of the error; ROLE is that role
 	}{
 		"the database as the migrations make it": {},
 		"a superuser": {
@@ -52,12 +53,12 @@ func TestCheck(t *testing.T) {
 			},
 		},
 		"a role with BYPASSRLS": {
-			sql:  "CREATE ROLE ROLE LOGIN BYPASSRLS",
+			sql:  "CREATE ROLE $role LOGIN BYPASSRLS",
 			app:  func(_ *testkit.DB, other string) string { return other },
 			want: []string{roles, "the connection is of role ROLE where parako_app is needed", "role ROLE has BYPASSRLS"},
 		},
 		"a role with REPLICATION": {
-			sql: "CREATE ROLE ROLE LOGIN REPLICATION",
+			sql: "CREATE ROLE $role LOGIN REPLICATION",
 			app: func(_ *testkit.DB, other string) string { return other },
 			want: []string{
 				roles, "the connection is of role ROLE where parako_app is needed",
@@ -65,14 +66,14 @@ func TestCheck(t *testing.T) {
 			},
 		},
 		"a role that owns one table": {
-			sql: "CREATE ROLE ROLE LOGIN; CREATE TABLE parako.mine (); ALTER TABLE parako.mine OWNER TO ROLE; GRANT USAGE ON SCHEMA parako TO ROLE",
+			sql: "CREATE ROLE $role LOGIN; CREATE TABLE parako.mine (); ALTER TABLE parako.mine OWNER TO $role; GRANT USAGE ON SCHEMA parako TO $role",
 			app: func(_ *testkit.DB, other string) string { return other },
 			want: []string{
 				roles, "the connection is of role ROLE where parako_app is needed", "role ROLE owns parako.mine",
 			},
 		},
 		"a member of another role": {
-			sql: "CREATE ROLE ROLE LOGIN NOINHERIT IN ROLE pg_read_all_data",
+			sql: "CREATE ROLE $role LOGIN NOINHERIT IN ROLE pg_read_all_data",
 			app: func(_ *testkit.DB, other string) string { return other },
 			want: []string{
 				roles, "the connection is of role ROLE where parako_app is needed", "role ROLE is a member of pg_read_all_data",
@@ -102,22 +103,27 @@ func TestCheck(t *testing.T) {
 		},
 		"a table whose owner is free of its policies": {
 			sql:  "ALTER TABLE parako.users NO FORCE ROW LEVEL SECURITY",
-			want: []string{tables, "table parako.users has no forced row-level security"},
+			want: []string{schema, "parako.users: row-level security is not forced upon the owner"},
 		},
 		"a table without row-level security": {
 			sql:  "ALTER TABLE parako.users DISABLE ROW LEVEL SECURITY",
-			want: []string{tables, "table parako.users has no forced row-level security"},
+			want: []string{schema, "parako.users: row-level security is disabled"},
 		},
 		"a table without its boundary": {
 			sql:  "DROP POLICY tenant_boundary ON parako.users",
-			want: []string{tables, "table parako.users has no restrictive policy for parako_app"},
+			want: []string{schema, "parako.users: parako_app has no restrictive policy " + pair},
 		},
 		"a new table that was forgotten": {
-			sql: "CREATE TABLE parako.forgotten (tenant_id uuid)",
+			sql: "CREATE TABLE parako.forgotten (tenant_id uuid); ALTER TABLE parako.forgotten OWNER TO parako_owner",
 			want: []string{
-				tables, "table parako.forgotten has no forced row-level security",
-				"table parako.forgotten has no restrictive policy for parako_app",
+				schema, "parako.forgotten: row-level security is disabled",
+				"parako.forgotten: tenant_id does not default to parako.current_tenant()", "parako.forgotten: tenant_id may be NULL",
+				"parako.forgotten: parako_app has no permissive policy " + pair,
+				"parako.forgotten: parako_app has no restrictive policy " + pair, "parako.forgotten: it has no primary key",
 			},
+		},
+		"what only an administrator needs to know": {
+			sql: "CREATE PUBLICATION moving FOR ALL TABLES; CREATE INDEX ON parako.users (tenant_id, lower(email))",
 		},
 	}
 	for name, tt := range tests {
@@ -126,7 +132,7 @@ func TestCheck(t *testing.T) {
 			db := testkit.NewDB(t)
 			own := strings.ReplaceAll(db.Name, "test", "role") // roles belong to the whole server
 			if tt.sql != "" {
-				exec(t, db, strings.ReplaceAll(tt.sql, "ROLE ROLE", "ROLE "+own))
+				exec(t, db, strings.ReplaceAll(tt.sql, "$role", own))
 			}
 			o := store.Options{AppURL: secret.NewString(db.AppDSN()), PlatformURL: secret.NewString(db.PlatformDSN())}
 			if tt.app != nil {

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -79,7 +80,8 @@ func (w *wire) pump(to, from net.Conn, listening *bool, server bool) {
 		n, err := from.Read(buffer)
 		if n > 0 {
 			w.mu.Lock()
-			if !server && *listening {
+			// The pool asks a connection that idled for a second whether it is alive, which depends on the machine.
+			if !server && *listening && !bytes.Contains(buffer[:n], []byte("-- ping")) {
 				w.trips++
 			}
 			*listening = server

@@ -34,7 +34,7 @@ type Migrator struct {
 func NewMigrator(url secret.String) (*Migrator, error) {
 	cfg, err := pgx.ParseConfig(url.Reveal())
 	if err != nil {
-		return nil, fmt.Errorf("database URL is not valid: want postgres://user:password@host:port/name")
+		return nil, errors.New("database URL is not valid: want postgres://user:password@host:port/name")
 	}
 	files, err := fs.Sub(db.Migrations, "migrations")
 	if err != nil {

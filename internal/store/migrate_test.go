@@ -43,7 +43,8 @@ func TestMigrator(t *testing.T) {
 		all = append(all, path.Base(p))
 		reversed = append([]string{path.Base(p)}, reversed...)
 	}
-	m := migrator(t, testkit.NewEmptyDB(t))
+	empty := testkit.NewEmptyDB(t)
+	m := migrator(t, empty)
 	status := func(t *testing.T, applied int) {
 		t.Helper()
 		list, err := m.Status(t.Context())
@@ -69,6 +70,11 @@ func TestMigrator(t *testing.T) {
 		t.Errorf("Up mismatch (-want +got)\n%s", diff)
 	}
 	status(t, len(all))
+	// db/migrations_test.go compares the same with the stock command line.
+	dump := empty.Dump(t)
+	if diff := cmp.Diff(testkit.NewDB(t).Dump(t), dump); diff != "" {
+		t.Errorf("schema mismatch (-want +got)\n%s", diff)
+	}
 
 	if done, err = m.Up(t.Context()); err != nil || len(done) != 0 {
 		t.Errorf("Up again: %q, %v, want nothing", files(done), err)
@@ -80,6 +86,12 @@ func TestMigrator(t *testing.T) {
 		t.Errorf("Down to the first mismatch (-want +got)\n%s", diff)
 	}
 	status(t, 1)
+	if _, err = m.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(dump, empty.Dump(t)); diff != "" {
+		t.Errorf("the second time up differs (-first +second)\n%s", diff)
+	}
 }
 
 func TestSeveralMigratorsStartAtOnce(t *testing.T) {

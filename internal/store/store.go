@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -58,7 +59,7 @@ func openPool(ctx context.Context, url secret.String, maxConns int32) (*pgxpool.
 	cfg, err := pgxpool.ParseConfig(url.Reveal())
 	if err != nil {
 		// pgx repeats the URL, password masked, but a malformed one may defeat the masking.
-		return nil, fmt.Errorf("database URL is not valid: want postgres://user:password@host:port/name")
+		return nil, errors.New("database URL is not valid: want postgres://user:password@host:port/name")
 	}
 	if maxConns > 0 {
 		cfg.MaxConns = maxConns

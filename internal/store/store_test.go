@@ -361,7 +361,7 @@ func TestEndedTransactionAnswersNothing(t *testing.T) {
 	var after *store.Tx
 	var inside context.Context
 	err := f.InTenant(t.Context(), f.acme, func(ctx context.Context, tx *store.Tx) error {
-		after, inside = tx, ctx //nolint:fatcontext // This is the mistake the test is about.
+		after, inside = tx, ctx
 		return write(ctx, tx.Queries, "word")
 	})
 	if err != nil {
@@ -458,6 +458,10 @@ func recovered(fn func() error) (err error) {
 func TestContextThatEndsInsideAStatement(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
+	// The role's own limits would end the statement on a slow machine.
+	f.Store = open(t, store.Options{
+		AppURL: secret.NewString(f.db.AppDSN() + "&pool_max_conns=1&lock_timeout=0&statement_timeout=0"),
+	})
 	// Another connection holds a row that the statement needs.
 	holder := connect(t, f.db.SuperDSN())
 	if _, err := holder.Exec(t.Context(), "BEGIN"); err != nil {
@@ -467,7 +471,7 @@ func TestContextThatEndsInsideAStatement(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
+	ended := make(chan error, 1)
 	go func() {
 		ended <- f.InTenant(ctx, f.acme, func(ctx context.Context, tx *store.Tx) error {
 			_, err := tx.TenantTouch(ctx, tx.Tenant())
@@ -476,6 +480,9 @@ func TestContextThatEndsInsideAStatement(t *testing.T) {
 	}()
 	watcher := connect(t, f.db.SuperDSN())
 	for waiting := false; !waiting; {
+		if len(ended) > 0 {
+			t.Fatalf("the statement did not wait: %v", <-ended)
+		}
 		err := watcher.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
 			WHERE datname = current_database() AND usename = 'parako_app' AND wait_event_type = 'Lock')`).Scan(&waiting)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
 )
 
 type ctxKey int
@@ -101,6 +102,6 @@ func (h contextHandler) enter(scope func(slog.Handler) slog.Handler) slog.Handle
 	return contextHandler{
 		next:  scope(h.next),
 		root:  h.root,
-		scope: append(h.scope[:len(h.scope):len(h.scope)], scope), // siblings must not share the array
+		scope: append(slices.Clip(h.scope), scope), // siblings must not share the array
 	}
 }

@@ -28,8 +28,7 @@ var secretParameters = map[string]bool{
 // group, with its LogValue already resolved.
 func scrub(groups []string, a slog.Attr) slog.Attr {
 	key := strings.ToLower(a.Key)
-	switch a.Value.Kind() {
-	case slog.KindBool, slog.KindDuration, slog.KindTime:
+	if k := a.Value.Kind(); k == slog.KindBool || k == slog.KindDuration || k == slog.KindTime {
 		return a // says nothing secret under any name
 	}
 	if _, level := a.Value.Any().(slog.Level); level && len(groups) == 0 {

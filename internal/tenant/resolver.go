@@ -53,7 +53,7 @@ type Resolver struct {
 
 // NewResolver makes a Resolver that looks names up in the registry.
 func NewResolver(registry *Registry, o Options) *Resolver {
-	return &Resolver{o: o, registry: registry, baseHost: strings.ToLower(o.Base.Hostname())}
+	return &Resolver{o: o, registry: registry, baseHost: hostName(o.Base.Hostname())}
 }
 
 // Resolve answers whose request r is. The order is: the header, if a trusted proxy sent it; the host, by verified custom
@@ -214,6 +214,11 @@ func Host(r *http.Request, trusted bool) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
+	return hostName(host)
+}
+
+// hostName brings a host name without port into the one form in which names are compared, empty if it is none.
+func hostName(host string) string {
 	host = strings.TrimSuffix(host, ".")
 	if host == "" || len(host) > 253 || strings.ContainsAny(host, "@/\\ \t%") {
 		return ""

@@ -181,7 +181,7 @@ func superuser(tb testing.TB, dsn, sql string, args ...any) {
 	ctx := context.WithoutCancel(tb.Context())
 	conn, err := pgx.Connect(ctx, dsn)
 	check(tb, err)
-	defer conn.Close(ctx) //nolint:errcheck // Nothing is pending.
+	defer conn.Close(ctx)
 	_, err = conn.Exec(ctx, sql, args...)
 	check(tb, err)
 }
@@ -221,7 +221,7 @@ func (a *App) Client(tb testing.TB) *http.Client {
 
 // SignIn follows an authorization URL in the browser as a person would: it fills in the login form and consents. It returns
 // the redirect back to the client. Steps that the server does not ask for are left out.
-func (a *App) SignIn(tb testing.TB, browser *http.Client, authorizeURL, identifier, password string) *url.URL {
+func (*App) SignIn(tb testing.TB, browser *http.Client, authorizeURL, identifier, password string) *url.URL {
 	tb.Helper()
 	resp := Get(tb, browser, authorizeURL)
 	for range 4 {
@@ -274,7 +274,7 @@ func Do(tb testing.TB, client *http.Client, r *http.Request) Response {
 	tb.Helper()
 	resp, err := client.Do(r)
 	check(tb, err)
-	defer resp.Body.Close() //nolint:errcheck // It has been read.
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	check(tb, err)
 	return Response{Response: resp, Text: string(body)}

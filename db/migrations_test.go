@@ -1,0 +1,163 @@
+package db_test
+
+import (
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"parako/internal/embedpg"
+	"parako/internal/testkit"
+)
+
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m)) }
+
+// goose runs the stock command line as an operator or a pipeline does, and returns what it prints.
+func goose(t *testing.T, dsn string, command ...string) (string, error) {
+	t.Helper()
+	args := append([]string{"tool", "-modfile=tools/go.mod", "goose", "-dir", "db/migrations", "postgres", dsn}, command...)
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	output, err := cmd.CombinedOutput()
+	return string(output), err
+}
+
+func mustGoose(t *testing.T, dsn string, command ...string) {
+	t.Helper()
+	if output, err := goose(t, dsn, command...); err != nil {
+		t.Fatalf("goose %s: %v\n%s", strings.Join(command, " "), err, output)
+	}
+}
+
+func run(t *testing.T, dsn string, statements ...string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	for _, sql := range statements {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+}
+
+// as is dsn for another role.
+func as(t *testing.T, dsn, role string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.User(role)
+	return u.String()
+}
+
+// column returns the one text column of a query.
+func column(t *testing.T, db *testkit.DB, sql string) []string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), db.SuperDSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	rows, err := conn.Query(t.Context(), sql)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// What testkit makes its databases with is the library that internal/store uses, so that one dump stands for both.
+func TestStockGooseGoesUpDownAndUp(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewEmptyDB(t)
+	mustGoose(t, db.OwnerDSN(), "up")
+	first := db.Dump(t)
+	if diff := cmp.Diff(testkit.NewDB(t).Dump(t), first); diff != "" {
+		t.Errorf("the command line and the library differ (-library +command line)\n%s", diff)
+	}
+	// The built-in tenant is the one row the schema comes with.
+	const tenants = "SELECT id || ' ' || slug FROM parako.tenants"
+	anchor := []string{"00000000-0000-4000-8000-000000000001 default"}
+	if diff := cmp.Diff(anchor, column(t, db, tenants)); diff != "" {
+		t.Errorf("tenants mismatch (-want +got)\n%s", diff)
+	}
+
+	mustGoose(t, db.OwnerDSN(), "reset")
+	const left = `
+		SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('public', 'information_schema')
+		UNION ALL
+		SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname !~ '^goose_db_version'
+		UNION ALL
+		SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace`
+	if got := column(t, db, left); len(got) != 0 {
+		t.Errorf("reset leaves %q behind", got)
+	}
+	mustGoose(t, db.OwnerDSN(), "up")
+	if diff := cmp.Diff(first, db.Dump(t)); diff != "" {
+		t.Errorf("the second time up differs (-first +second)\n%s", diff)
+	}
+	if diff := cmp.Diff(anchor, column(t, db, tenants)); diff != "" {
+		t.Errorf("tenants mismatch (-want +got)\n%s", diff)
+	}
+}
+
+// Managed databases often give an owner that may not create roles; an administrator creates them beforehand.
+func TestOwnerThatMayNotCreateRoles(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewEmptyDB(t)
+	owner := strings.ReplaceAll(db.Name, "test", "owner") // roles belong to the whole server
+	run(t, db.SuperDSN(),
+		"CREATE ROLE "+owner+" LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOBYPASSRLS",
+		"ALTER DATABASE "+db.Name+" OWNER TO "+owner)
+	dsn := as(t, db.OwnerDSN(), owner)
+	mustGoose(t, dsn, "up")
+	got := strings.ReplaceAll(db.Dump(t), owner, "parako_owner")
+	if diff := cmp.Diff(testkit.NewDB(t).Dump(t), got); diff != "" {
+		t.Errorf("schema mismatch (-want +got)\n%s", diff)
+	}
+	mustGoose(t, dsn, "down-to", "0")
+	mustGoose(t, dsn, "up")
+	if diff := cmp.Diff(got, strings.ReplaceAll(db.Dump(t), owner, "parako_owner")); diff != "" {
+		t.Errorf("the second time up differs (-first +second)\n%s", diff)
+	}
+}
+
+func TestMissingRolesAreNamed(t *testing.T) {
+	t.Parallel()
+	// A server of its own: on the shared one the roles exist. Its folder has a short name for the sake of its socket.
+	dir, err := os.MkdirTemp("", "parako-db-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	cluster, err := embedpg.Start(t.Context(), embedpg.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	super := cluster.DSN("postgres", "postgres")
+	run(t, super, "CREATE ROLE plain_owner LOGIN", "CREATE ROLE parako_app LOGIN", "CREATE DATABASE managed OWNER plain_owner")
+	output, err := goose(t, cluster.DSN("plain_owner", "managed"), "up")
+	const want = "roles parako_auditor, parako_platform do not exist and plain_owner may not create roles"
+	if err == nil || !strings.Contains(output, want) {
+		t.Errorf("goose up: %v, want %q in\n%s", err, want, output)
+	}
+	run(t, super, "CREATE ROLE parako_platform LOGIN", "CREATE ROLE parako_auditor NOLOGIN")
+	mustGoose(t, cluster.DSN("plain_owner", "managed"), "up")
+}

@@ -1,0 +1,334 @@
+package keyring
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"parako/internal/secret"
+	"parako/internal/store"
+	"parako/internal/tenant"
+	"parako/internal/testkit"
+)
+
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m)) }
+
+func open(t *testing.T, s *store.Store, vault tenant.Vault, id uuid.UUID) *Ring {
+	t.Helper()
+	ring, err := Open(t.Context(), s, vault, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+func TestOpenMakesOneKeyPerAlgorithmHoweverManyAskAtOnce(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s, vault := db.Store(t), testkit.Vault(t)
+	org, other := testkit.Tenant(t, s, "acme"), testkit.Tenant(t, s, "other")
+
+	rings := make([]*Ring, 8)
+	failed := make([]error, len(rings))
+	var all sync.WaitGroup
+	for i := range rings {
+		all.Go(func() { rings[i], failed[i] = Open(t.Context(), s, vault, org.ID) })
+	}
+	all.Wait()
+	if err := errors.Join(failed...); err != nil {
+		t.Fatal(err)
+	}
+	rings = slices.Concat(rings, []*Ring{open(t, s, vault, org.ID)}) // a later one makes nothing
+
+	kept := db.Ask(t, org.ID, "SELECT alg || ' ' || status || ' ' || promoted FROM parako.signing_keys ORDER BY alg")
+	if diff := cmp.Diff([]string{"ES256 active true", "EdDSA active true", "RS256 active true"}, kept); diff != "" {
+		t.Errorf("keys mismatch (-want +got)\n%s", diff)
+	}
+	if got := db.Ask(t, org.ID, "SELECT count(*)::text FROM parako.data_keys"); got[0] != "1" {
+		t.Errorf("%s data keys, want 1", got[0])
+	}
+	for i, ring := range rings {
+		if diff := cmp.Diff(string(rings[0].JWKS()), string(ring.JWKS())); diff != "" {
+			t.Errorf("ring %d publishes another set (-first +this)\n%s", i, diff)
+		}
+		for _, alg := range Algorithms {
+			if _, err := rings[0].Verify(sign(t, ring, alg, "JWT"), "JWT"); err != nil {
+				t.Errorf("ring %d signs %s with a key the first does not know: %v", i, alg, err)
+			}
+		}
+	}
+
+	events := db.Ask(t, org.ID, `
+SELECT concat_ws(' ', e.status, e.actor_type, e.target_type, e.detail->>'alg', e.target_id = k.kid)
+  FROM parako.audit_events AS e
+  JOIN parako.signing_keys AS k ON k.alg = e.detail->>'alg'
+ WHERE e.type = 'key.created'
+ ORDER BY k.alg`)
+	want := []string{
+		"success system signing_key ES256 t", "success system signing_key EdDSA t", "success system signing_key RS256 t",
+	}
+	if diff := cmp.Diff(want, events); diff != "" {
+		t.Errorf("events mismatch (-want +got)\n%s", diff)
+	}
+	if got := db.Ask(t, other.ID, "SELECT kid FROM parako.signing_keys"); len(got) != 0 {
+		t.Errorf("another tenant has the keys %q", got)
+	}
+}
+
+func TestOpenOfAnUnknownTenant(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	if ring, err := Open(t.Context(), s, testkit.Vault(t), uuid.New()); err == nil {
+		t.Errorf("Open = %v, want an error", ring)
+	}
+}
+
+func TestTenantsShareNoKey(t *testing.T) {
+	t.Parallel()
+	s, vault := testkit.NewDB(t).Store(t), testkit.Vault(t)
+	one, other := open(t, s, vault, testkit.Tenant(t, s, "acme").ID), open(t, s, vault, testkit.Tenant(t, s, "other").ID)
+	for _, alg := range Algorithms {
+		if one.signers[alg].KeyID == other.signers[alg].KeyID {
+			t.Errorf("both sign %s with %s", alg, one.signers[alg].KeyID)
+		}
+		if _, err := other.Verify(sign(t, one, alg, "JWT"), "JWT"); !errors.Is(err, ErrInvalid) {
+			t.Errorf("Verify of the other's %s token = %v, want %v", alg, err, ErrInvalid)
+		}
+	}
+}
+
+func TestJWKSIsPublicAndComplete(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	ring := open(t, s, testkit.Vault(t), testkit.Tenant(t, s, "acme").ID)
+	var set struct {
+		Keys []map[string]any `json:"keys"`
+	}
+	if err := json.Unmarshal(ring.JWKS(), &set); err != nil {
+		t.Fatal(err)
+	}
+	// Anything besides these members would be too much: d, p, q, dp, dq, qi and k are private (RFC 7518 section 6).
+	members := map[any][]string{
+		"RSA": {"alg", "e", "kid", "kty", "n", "use"},
+		"EC":  {"alg", "crv", "kid", "kty", "use", "x", "y"},
+		"OKP": {"alg", "crv", "kid", "kty", "use", "x"},
+	}
+	kinds := map[any]any{"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP"}
+	kids := map[any]bool{}
+	for _, key := range set.Keys {
+		var got []string
+		for name := range key {
+			got = append(got, name)
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(members[key["kty"]], got); diff != "" {
+			t.Errorf("members of %v mismatch (-want +got)\n%s", key["alg"], diff)
+		}
+		if key["kty"] != kinds[key["alg"]] || key["use"] != "sig" {
+			t.Errorf("key %v is of kind %v for %v", key["alg"], key["kty"], key["use"])
+		}
+		kids[key["kid"]] = true
+	}
+	if len(set.Keys) != len(Algorithms) || len(kids) != len(Algorithms) {
+		t.Errorf("%d keys with %d kids, want %d", len(set.Keys), len(kids), len(Algorithms))
+	}
+	for alg, key := range ring.signers {
+		public := key.Public()
+		thumb, err := public.Thumbprint(crypto.SHA256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := base64.RawURLEncoding.EncodeToString(thumb); key.KeyID != want {
+			t.Errorf("kid of %s is %s, want the thumbprint %s (RFC 7638)", alg, key.KeyID, want)
+		}
+	}
+}
+
+func TestPrivateKeysAreSealedAtRest(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s := db.Store(t)
+	org := testkit.Tenant(t, s, "acme").ID
+	ring := open(t, s, testkit.Vault(t), org)
+	// The whole row, in the form of a dump.
+	rows := strings.Join(db.Ask(t, org, "SELECT signing_keys::text FROM parako.signing_keys"), "\n")
+	for _, alg := range Algorithms {
+		private := ring.signers[alg].Key
+		der, err := x509.MarshalPKCS8PrivateKey(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets := map[string][]byte{"PKCS 8": der, "the beginning of PKCS 8": der[:16], "the end of PKCS 8": der[len(der)-16:]}
+		if seed, ok := private.(ed25519.PrivateKey); ok {
+			secrets["the seed"] = seed.Seed()
+		}
+		if !bytes.Contains([]byte(rows), []byte(ring.signers[alg].KeyID)) {
+			t.Errorf("the rows have no %s key", alg)
+		}
+		for name, plain := range secrets {
+			for _, spelled := range []string{hex.EncodeToString(plain), base64.RawURLEncoding.EncodeToString(plain), base64.StdEncoding.EncodeToString(plain)} {
+				if strings.Contains(rows, spelled) {
+					t.Errorf("the rows show %s of the %s key", name, alg)
+				}
+			}
+		}
+	}
+}
+
+func TestSealedKeysOpenOnlyWhereTheyWereMade(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s, vault := db.Store(t), testkit.Vault(t)
+	const (
+		key  = "SELECT encode(private_key, 'hex') FROM parako.signing_keys WHERE alg = $1"
+		plug = "UPDATE parako.signing_keys SET private_key = decode($2, 'hex') WHERE alg = $1"
+	)
+	refused := func(t *testing.T, org uuid.UUID, vault tenant.Vault, want error) {
+		t.Helper()
+		if ring, err := Open(t.Context(), s, vault, org); err == nil || want != nil && !errors.Is(err, want) {
+			t.Errorf("Open = %v, %v, want an error such as %v", ring, err, want)
+		}
+	}
+
+	t.Run("another row", func(t *testing.T) {
+		t.Parallel()
+		org := testkit.Tenant(t, s, "rows").ID
+		open(t, s, vault, org)
+		db.Ask(t, org, plug, "ES256", db.Ask(t, org, key, "EdDSA")[0])
+		refused(t, org, vault, secret.ErrOpen)
+	})
+	t.Run("another tenant", func(t *testing.T) {
+		t.Parallel()
+		org, thief := testkit.Tenant(t, s, "victim").ID, testkit.Tenant(t, s, "thief").ID
+		open(t, s, vault, org)
+		open(t, s, vault, thief)
+		const whole = "SELECT kid || ' ' || public_jwk || ' ' || encode(private_key, 'hex') FROM parako.signing_keys WHERE alg = 'ES256'"
+		row := db.Ask(t, org, whole)[0]
+		kid, rest, _ := strings.Cut(row, " ")
+		at := strings.LastIndexByte(rest, ' ')
+		db.Ask(t, thief, "UPDATE parako.signing_keys SET kid = $1, public_jwk = $2::jsonb, private_key = decode($3, 'hex') WHERE alg = 'ES256'",
+			kid, rest[:at], rest[at+1:])
+		refused(t, thief, vault, secret.ErrOpen)
+		// Not even with the data key it was sealed with.
+		wrapped := db.Ask(t, org, "SELECT encode(wrapped, 'hex') FROM parako.data_keys")[0]
+		db.Ask(t, thief, "UPDATE parako.data_keys SET wrapped = decode($1, 'hex')", wrapped)
+		refused(t, thief, vault, secret.ErrOpen)
+	})
+	t.Run("another master key", func(t *testing.T) {
+		t.Parallel()
+		org := testkit.Tenant(t, s, "master").ID
+		open(t, s, vault, org)
+		refused(t, org, testkit.Vault(t), nil)
+	})
+	t.Run("a flipped bit", func(t *testing.T) {
+		t.Parallel()
+		org := testkit.Tenant(t, s, "bit").ID
+		open(t, s, vault, org)
+		db.Ask(t, org, "UPDATE parako.signing_keys SET private_key = set_bit(private_key, 500, 1 - get_bit(private_key, 500)) WHERE alg = 'RS256'")
+		refused(t, org, vault, secret.ErrOpen)
+	})
+}
+
+func TestAKeyStopsSigningBeforeItStopsVerifying(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s, vault := db.Store(t), testkit.Vault(t)
+	org := testkit.Tenant(t, s, "acme").ID
+	before := open(t, s, vault, org)
+	token := sign(t, before, ES256, "JWT")
+	published := func(r *Ring) (kids []string) {
+		t.Helper()
+		var set jose.JSONWebKeySet
+		if err := json.Unmarshal(r.JWKS(), &set); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range set.Keys {
+			kids = append(kids, key.KeyID)
+		}
+		return kids
+	}
+	old := before.signers[ES256].KeyID
+
+	db.Ask(t, org, "UPDATE parako.signing_keys SET status = 'expiring', rotated_at = now() WHERE alg = 'ES256'")
+	rotated := open(t, s, vault, org)
+	if rotated.signers[ES256].KeyID == old {
+		t.Error("an expiring key signs")
+	}
+	if _, err := rotated.Verify(token, "JWT"); err != nil {
+		t.Errorf("Verify by an expiring key = %v", err)
+	}
+	if kids := published(rotated); len(kids) != 4 || kids[3] != old {
+		t.Errorf("published keys %q, want four with the expiring one %s last", kids, old)
+	}
+
+	db.Ask(t, org, "UPDATE parako.signing_keys SET status = 'retired' WHERE kid = $1", old)
+	retired := open(t, s, vault, org)
+	if _, err := retired.Verify(token, "JWT"); !errors.Is(err, ErrInvalid) {
+		t.Errorf("Verify by a retired key = %v, want %v", err, ErrInvalid)
+	}
+	if kids := published(retired); len(kids) != 3 || slices.Contains(kids, old) {
+		t.Errorf("published keys %q, want three without the retired one %s", kids, old)
+	}
+	// A ring is a snapshot: what was opened before goes on as it was.
+	if _, err := before.Verify(token, "JWT"); err != nil || len(published(before)) != 3 {
+		t.Errorf("the first ring changed: Verify = %v", err)
+	}
+}
+
+func TestAKeyIsPublishedBeforeItSigns(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s, vault := db.Store(t), testkit.Vault(t)
+	org := testkit.Tenant(t, s, "acme").ID
+	signer := open(t, s, vault, org).signers[ES256].KeyID
+	next, err := generate(ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.InTenant(t.Context(), org, func(ctx context.Context, tx *store.Tx) error {
+		sealer, err := vault.Sealer(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return insert(ctx, tx, sealer, next)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got := db.Ask(t, org, "SELECT kid FROM parako.signing_keys WHERE alg = 'ES256'"); !slices.Equal(got, []string{signer}) {
+		t.Errorf("ES256 keys %q, want only the signer %s: insert must not add a second", got, signer)
+	}
+	// What a rotation does first.
+	db.Ask(t, org, `INSERT INTO parako.signing_keys (id, kid, alg, status, promoted, public_jwk, private_key)
+VALUES (gen_random_uuid(), $1, 'ES256', 'active', false, $2::jsonb, '\x00')`, next.KeyID, string(mustJSON(t, next.Public())))
+	ring := open(t, s, vault, org)
+	if ring.signers[ES256].KeyID != signer {
+		t.Errorf("%s signs, want %s until the other is promoted", ring.signers[ES256].KeyID, signer)
+	}
+	if _, ok := ring.public[next.KeyID]; !ok {
+		t.Error("the next key is not published")
+	}
+}
+
+func mustJSON(t *testing.T, v any) []byte {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}

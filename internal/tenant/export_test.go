@@ -1,0 +1,34 @@
+package tenant
+
+import (
+	"fmt"
+
+	"github.com/google/uuid"
+)
+
+// MaxHeld is how much a registry holds of each thing.
+const MaxHeld = maxHeld
+
+// Fill makes the registry hold as much as it may.
+func (g *Registry) Fill() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range maxHeld {
+		id, invented := uuid.New(), name{"host", fmt.Sprintf("%d.example", i)}
+		g.ids[invented], g.missing[invented], g.tenants[id] = id, unknown{}, Tenant{ID: id}
+	}
+}
+
+// Held counts what the registry holds: names, names that lead nowhere, tenants.
+func (g *Registry) Held() (names, missing, tenants int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.ids), len(g.missing), len(g.tenants)
+}
+
+// Hold makes the registry hold t, as if it had read it.
+func (g *Registry) Hold(t Tenant) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tenants[t.ID] = t
+}

@@ -1,0 +1,269 @@
+package tenant_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"parako/internal/secret"
+	"parako/internal/store"
+	"parako/internal/tenant"
+	"parako/internal/testkit"
+)
+
+// watched is a registry whose polls happen when the test says so.
+type watched struct {
+	*tenant.Registry
+	db    *testkit.DB
+	store *store.Store
+	clock *testkit.Clock
+	// poll returns when a poll that began after its call has ended.
+	poll func()
+	// stop ends the watching; what was fresh stays fresh until the clock moves.
+	stop func()
+}
+
+func watch(t *testing.T) watched {
+	t.Helper()
+	w := watched{db: testkit.NewDB(t), clock: &testkit.Clock{}}
+	w.store = w.db.StoreAt(t, w.clock.Now)
+	w.Registry = tenant.NewRegistry(w.store, slog.New(slog.DiscardHandler), w.clock.Now)
+	ctx, cancel := context.WithCancel(t.Context())
+	wake := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() { w.Watch(ctx, wake) })
+	w.poll = func() {
+		wake <- struct{}{} // accepted between two polls
+		wake <- struct{}{} // accepted after the one that the first asked for
+	}
+	w.stop = func() {
+		cancel()
+		watching.Wait()
+	}
+	t.Cleanup(w.stop)
+	return w
+}
+
+// want fails the test unless the slug leads to a tenant of the status; an empty status means that it leads nowhere.
+func want(t *testing.T, g *tenant.Registry, slug string, status tenant.Status) tenant.Tenant {
+	t.Helper()
+	got, err := g.ByName(t.Context(), "slug", slug)
+	if got.Status != status || (err != nil) != (status == "") || err != nil && !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("ByName(%s) = %q, %v; want %q", slug, got.Status, err, status)
+	}
+	return got
+}
+
+func TestRegistryWithoutWatchAsksEveryTime(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	g := tenant.NewRegistry(s, slog.New(slog.DiscardHandler), time.Now)
+	want(t, g, "acme", "")
+	acme := testkit.Tenant(t, s, "acme")
+	want(t, g, "acme", tenant.Active)
+	if _, err := tenant.SetStatus(t.Context(), s, "acme", tenant.Suspended, "test"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, g, "acme", tenant.Suspended)
+	if got, err := g.ByID(t.Context(), acme.ID); err != nil || got.Status != tenant.Suspended {
+		t.Errorf("ByID = %q, %v", got.Status, err)
+	}
+	if _, err := g.ByID(t.Context(), uuid.New()); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("ByID of nobody: %v, want ErrNotFound", err)
+	}
+}
+
+func TestRegistryAnswersFromMemoryWhileFresh(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	acme := testkit.Tenant(t, w.store, "acme")
+	w.poll()
+	want(t, w.Registry, "acme", tenant.Active)
+	want(t, w.Registry, "nobody", "")
+	w.stop()
+	w.store.Close() // from here on a question to the database is an error
+
+	want(t, w.Registry, "acme", tenant.Active)
+	want(t, w.Registry, "nobody", "")
+	if got, err := w.ByID(t.Context(), acme.ID); err != nil || got.Slug != "acme" {
+		t.Errorf("ByID = %q, %v", got.Slug, err)
+	}
+	if _, err := w.ByName(t.Context(), "host", "acme"); err == nil || errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a slug asked for as a host: %v, want the database's error", err)
+	}
+
+	// An instance that cannot poll must not go on serving what it remembers.
+	w.clock.Advance(5 * time.Second)
+	for _, slug := range []string{"acme", "nobody"} {
+		if got, err := w.ByName(t.Context(), "slug", slug); err == nil || errors.Is(err, store.ErrNotFound) {
+			t.Errorf("ByName(%s) without a poll = %q, %v; want the database's error", slug, got.Slug, err)
+		}
+	}
+	if got, err := w.ByID(t.Context(), acme.ID); err == nil {
+		t.Errorf("ByID without a poll = %q", got.Slug)
+	}
+}
+
+func TestRegistryNoticesWithinAPoll(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	testkit.Tenant(t, w.store, "acme")
+	w.poll()
+	want(t, w.Registry, "acme", tenant.Active)
+	want(t, w.Registry, "umbra", "")
+
+	if _, err := tenant.SetStatus(t.Context(), w.store, "acme", tenant.Suspended, "test"); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Tenant(t, w.store, "umbra")
+	w.poll()
+	want(t, w.Registry, "acme", tenant.Suspended)
+	want(t, w.Registry, "umbra", tenant.Active)
+}
+
+func TestChanged(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	acme := testkit.Tenant(t, w.store, "acme")
+	testkit.Tenant(t, w.store, "umbra")
+	w.poll()
+	w.stop()
+	want(t, w.Registry, "acme", tenant.Active)
+	want(t, w.Registry, "umbra", tenant.Active)
+
+	t.Run("what led nowhere is remembered until somebody new is heard of", func(t *testing.T) {
+		want(t, w.Registry, "late", "")
+		late := testkit.Tenant(t, w.store, "late")
+		want(t, w.Registry, "late", "")
+		w.Changed(late.ID, late.Revision)
+		want(t, w.Registry, "late", tenant.Active)
+	})
+	t.Run("a newer revision is looked up", func(t *testing.T) {
+		suspended, err := tenant.SetStatus(t.Context(), w.store, "acme", tenant.Suspended, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, w.Registry, "acme", tenant.Active)
+		w.Changed(acme.ID, suspended.Revision)
+		got := want(t, w.Registry, "acme", tenant.Suspended)
+		if got.Revision != suspended.Revision {
+			t.Errorf("revision = %d, want %d", got.Revision, suspended.Revision)
+		}
+	})
+	t.Run("a revision that is held already is not", func(t *testing.T) {
+		w.store.Close()
+		w.Changed(acme.ID, 1)
+		w.Changed(acme.ID, 2)
+		want(t, w.Registry, "acme", tenant.Suspended)
+	})
+	t.Run("nor is anybody else", func(t *testing.T) {
+		w.Changed(acme.ID, 3)
+		want(t, w.Registry, "umbra", tenant.Active)
+		if _, err := w.ByName(t.Context(), "slug", "acme"); err == nil {
+			t.Error("a newer revision is answered from memory")
+		}
+	})
+}
+
+func TestSlowReadDoesNotBringAnOlderStateBack(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	g := tenant.NewRegistry(s, slog.New(slog.DiscardHandler), time.Now)
+	acme := testkit.Tenant(t, s, "acme")
+	newer := acme
+	newer.Revision, newer.Status = acme.Revision+1, tenant.Suspended
+	g.Hold(newer) // as another goroutine has, while this one waits for its answer
+	want(t, g, "acme", tenant.Suspended)
+}
+
+func TestRegistryIsBounded(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	testkit.Tenant(t, w.store, "acme")
+	w.poll()
+	w.stop()
+	w.Fill()
+	want(t, w.Registry, "acme", tenant.Active)
+	want(t, w.Registry, "nobody", "")
+	names, missing, tenants := w.Held()
+	if names > tenant.MaxHeld || missing > tenant.MaxHeld || tenants > tenant.MaxHeld {
+		t.Errorf("it holds %d names, %d misses, %d tenants; want no more than %d each", names, missing, tenants, tenant.MaxHeld)
+	}
+	want(t, w.Registry, "acme", tenant.Active)
+	want(t, w.Registry, "nobody", "")
+}
+
+// A change of more tenants than one read returns, all in the same instant.
+func TestBulkChangeIsReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	super, err := sql.Open("pgx", w.db.SuperDSN()) // the store has registered the driver
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = super.Close() })
+	_, err = super.Exec(`
+		INSERT INTO parako.tenants (id, slug, display_name)
+		SELECT gen_random_uuid(), 'bulk' || n, 'Bulk' FROM generate_series(1, 2500) AS n`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.poll()
+	var ids []uuid.UUID
+	for _, offset := range []int{0, 1, 999, 1000, 1001, 2000, 2499, 2500} {
+		var id uuid.UUID
+		if err := super.QueryRow("SELECT id FROM parako.tenants ORDER BY id OFFSET $1 LIMIT 1", offset).Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := w.ByID(t.Context(), id); err != nil || got.Revision != 1 {
+			t.Fatalf("ByID = revision %d, %v", got.Revision, err)
+		}
+		ids = append(ids, id)
+	}
+	if _, err := super.Exec("UPDATE parako.tenants SET revision = 2, updated_at = now()"); err != nil {
+		t.Fatal(err)
+	}
+	w.poll()
+	for _, id := range ids {
+		if got, err := w.ByID(t.Context(), id); err != nil || got.Revision != 2 {
+			t.Errorf("ByID = revision %d, %v; want 2", got.Revision, err)
+		}
+	}
+}
+
+func TestPollThatFailsKeepsNothingFresh(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s := db.Store(t)
+	testkit.Tenant(t, s, "acme")
+	blind, err := store.Open(t.Context(), store.Options{AppURL: secret.NewString(db.AppDSN())}) // it has no platform to poll with
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(blind.Close)
+	var log strings.Builder
+	g := tenant.NewRegistry(blind, slog.New(slog.NewTextHandler(&log, nil)), time.Now)
+	ctx, cancel := context.WithCancel(t.Context())
+	wake := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() { g.Watch(ctx, wake) })
+	wake <- struct{}{}
+	wake <- struct{}{}
+	want(t, g, "acme", tenant.Active)
+	if _, err := tenant.SetStatus(t.Context(), s, "acme", tenant.Suspended, "test"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, g, "acme", tenant.Suspended)
+	cancel()
+	watching.Wait()
+	if !strings.Contains(log.String(), "tenant_poll_failed") {
+		t.Errorf("log = %q", log.String())
+	}
+}
