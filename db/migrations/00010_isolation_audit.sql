@@ -115,7 +115,7 @@ SELECT t.object, NULL::text, 'parako_app'::text, p.privilege
   FROM audit.tables AS t
   LEFT JOIN audit.promised_append_only AS o USING (table_name)
  CROSS JOIN (VALUES ('SELECT', true), ('INSERT', true), ('UPDATE', false), ('DELETE', false)) AS p (privilege, keeps)
- WHERE t.table_name NOT IN ('tenants', 'tenant_locators')
+ WHERE t.table_name NOT IN (SELECT s.table_name FROM audit.promised_scopes AS s) -- theirs are listed below
    AND NOT t.partition
    AND (o.table_name IS NULL OR p.keeps)
  UNION ALL
@@ -352,7 +352,8 @@ SELECT 17, o.object, format('it belongs to %s, its schema to %s', pg_get_userbyi
  WHERE n.nspname IN ('parako', 'audit')
    AND o.owner <> n.nspowner
  UNION ALL
-SELECT 21, coalesce('role ' || r.rolname, 'database ' || current_database()), 'it presets ' || c.setting
+SELECT 21, CASE WHEN s.setrole <> 0 THEN 'role ' || r.rolname WHEN s.setdatabase <> 0 THEN 'database ' || current_database() ELSE 'every role' END,
+       'it presets ' || c.setting
   FROM pg_db_role_setting AS s
   LEFT JOIN pg_roles AS r ON r.oid = s.setrole
  CROSS JOIN LATERAL unnest(s.setconfig) AS c (setting)
@@ -524,7 +525,7 @@ SELECT r.rolname::text, t.table_name, c.command,
             WHEN NOT t.enabled THEN 'every tenant: no row-level security'
             WHEN k.owner AND NOT t.forced THEN 'every tenant: owner, not forced'
             WHEN p.opens IS NULL THEN 'nothing: no policy'
-            WHEN p.bounds IS NULL THEN p.opens
+            WHEN p.bounds IS NULL THEN CASE p.opens WHEN 'true' THEN 'every tenant: by policy' ELSE p.opens END
             WHEN p.bounds = p.opens THEN p.opens
             ELSE p.opens || ' AND ' || p.bounds
        END
