@@ -76,16 +76,8 @@ UPDATE parako.refresh_tokens
    SET used_at = coalesce(used_at, now())
  WHERE tenant_id = @tenant_id
    AND id = @id
-   AND revoked_at IS NULL
    AND expires_at > now()
    AND (used_at IS NULL OR used_at > now() - make_interval(secs => @grace_seconds::double precision));
-
--- name: RefreshTokenRevoke :execrows
-UPDATE parako.refresh_tokens
-   SET revoked_at = now()
- WHERE tenant_id = @tenant_id
-   AND id = @id
-   AND revoked_at IS NULL;
 
 -- name: AccessTokenCreate :exec
 INSERT INTO parako.access_tokens (id, grant_id, client_id, scopes, resources, expires_at)

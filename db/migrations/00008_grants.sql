@@ -90,7 +90,6 @@ CREATE TABLE parako.refresh_tokens (
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
     used_at    timestamptz,
-    revoked_at timestamptz,
     CONSTRAINT refresh_tokens_pkey       PRIMARY KEY (tenant_id, id),
     CONSTRAINT refresh_tokens_grant_fkey FOREIGN KEY (tenant_id, grant_id) REFERENCES parako.grants (tenant_id, id) ON DELETE CASCADE
 );

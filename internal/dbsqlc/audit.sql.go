@@ -8,7 +8,6 @@ package dbsqlc
 import (
 	"context"
 	"encoding/json"
-	"time"
 
 	"github.com/google/uuid"
 )
@@ -49,60 +48,4 @@ func (q *Queries) AuditAppend(ctx context.Context, arg AuditAppendParams) error 
 		arg.Detail,
 	)
 	return err
-}
-
-const auditList = `-- name: AuditList :many
-SELECT tenant_id, id, occurred_at, type, status, actor_type, actor_id, target_type, target_id, client_id, request_id, ip, user_agent, detail
-  FROM parako.audit_events
- WHERE tenant_id = $1
-   AND (occurred_at, id) < ($2::timestamptz, $3::uuid)
- ORDER BY occurred_at DESC, id DESC
- LIMIT $4
-`
-
-type AuditListParams struct {
-	TenantID uuid.UUID
-	BeforeAt time.Time
-	BeforeID uuid.UUID
-	PageSize int32
-}
-
-func (q *Queries) AuditList(ctx context.Context, arg AuditListParams) ([]AuditEvent, error) {
-	rows, err := q.db.Query(ctx, auditList,
-		arg.TenantID,
-		arg.BeforeAt,
-		arg.BeforeID,
-		arg.PageSize,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []AuditEvent
-	for rows.Next() {
-		var i AuditEvent
-		if err := rows.Scan(
-			&i.TenantID,
-			&i.ID,
-			&i.OccurredAt,
-			&i.Type,
-			&i.Status,
-			&i.ActorType,
-			&i.ActorID,
-			&i.TargetType,
-			&i.TargetID,
-			&i.ClientID,
-			&i.RequestID,
-			&i.IP,
-			&i.UserAgent,
-			&i.Detail,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }

@@ -376,7 +376,7 @@ func (q *Queries) GrantRevokeBySession(ctx context.Context, arg GrantRevokeBySes
 }
 
 const refreshTokenByID = `-- name: RefreshTokenByID :one
-SELECT r.tenant_id, r.id, r.grant_id, r.created_at, r.expires_at, r.used_at, r.revoked_at, g.tenant_id, g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.nonce, g.created_at, g.expires_at, g.revoked_at, now()::timestamptz AS now,
+SELECT r.tenant_id, r.id, r.grant_id, r.created_at, r.expires_at, r.used_at, g.tenant_id, g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.nonce, g.created_at, g.expires_at, g.revoked_at, now()::timestamptz AS now,
        coalesce(s.ended_at IS NULL AND s.expires_at > now(), false)::boolean AS session_live
   FROM parako.refresh_tokens AS r
   JOIN parako.grants AS g
@@ -417,7 +417,6 @@ func (q *Queries) RefreshTokenByID(ctx context.Context, arg RefreshTokenByIDPara
 		&i.RefreshToken.CreatedAt,
 		&i.RefreshToken.ExpiresAt,
 		&i.RefreshToken.UsedAt,
-		&i.RefreshToken.RevokedAt,
 		&i.Grant.TenantID,
 		&i.Grant.ID,
 		&i.Grant.ClientID,
@@ -455,33 +454,11 @@ func (q *Queries) RefreshTokenCreate(ctx context.Context, arg RefreshTokenCreate
 	return err
 }
 
-const refreshTokenRevoke = `-- name: RefreshTokenRevoke :execrows
-UPDATE parako.refresh_tokens
-   SET revoked_at = now()
- WHERE tenant_id = $1
-   AND id = $2
-   AND revoked_at IS NULL
-`
-
-type RefreshTokenRevokeParams struct {
-	TenantID uuid.UUID
-	ID       []byte
-}
-
-func (q *Queries) RefreshTokenRevoke(ctx context.Context, arg RefreshTokenRevokeParams) (int64, error) {
-	result, err := q.db.Exec(ctx, refreshTokenRevoke, arg.TenantID, arg.ID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
 const refreshTokenUse = `-- name: RefreshTokenUse :execrows
 UPDATE parako.refresh_tokens
    SET used_at = coalesce(used_at, now())
  WHERE tenant_id = $1
    AND id = $2
-   AND revoked_at IS NULL
    AND expires_at > now()
    AND (used_at IS NULL OR used_at > now() - make_interval(secs => $3::double precision))
 `

@@ -159,7 +159,6 @@ type RefreshToken struct {
 	CreatedAt time.Time
 	ExpiresAt time.Time
 	UsedAt    *time.Time
-	RevokedAt *time.Time
 }
 
 // jti of JSON Web Tokens that are not stored but were revoked; kept until they would have expired.

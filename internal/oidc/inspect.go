@@ -96,7 +96,7 @@ func (p *Provider) inspectRefresh(ctx context.Context, token string) (tokenInfo,
 	}
 	t, g := row.RefreshToken, row.Grant
 	info := tokenInfo{
-		Active: t.UsedAt == nil && t.RevokedAt == nil && g.RevokedAt == nil && (row.SessionLive || slices.Contains(g.Scopes, "offline_access")) &&
+		Active: t.UsedAt == nil && g.RevokedAt == nil && (row.SessionLive || slices.Contains(g.Scopes, "offline_access")) &&
 			row.Now.Before(t.ExpiresAt) && row.Now.Before(g.ExpiresAt),
 		Issuer: p.Issuer, Subject: g.UserID.String(), ClientID: g.ClientID, Scope: joinScopes(g.Scopes), Audience: g.Resources,
 		Expiry: t.ExpiresAt.Unix(), IssuedAt: t.CreatedAt.Unix(), grant: &g.ID,

@@ -239,7 +239,7 @@ func (s storage) GetRefreshTokenSession(ctx context.Context, sig string, sess fo
 	r := s.request(row.Grant, g)
 	used := row.RefreshToken.UsedAt
 	switch {
-	case row.Grant.RevokedAt != nil, row.RefreshToken.RevokedAt != nil:
+	case row.Grant.RevokedAt != nil:
 		return nil, fosite.ErrNotFound
 	case !row.SessionLive && !slices.Contains(row.Grant.Scopes, "offline_access"):
 		return nil, fosite.ErrNotFound // It died with the session.

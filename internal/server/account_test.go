@@ -1,97 +1,46 @@
 package server_test
 
 import (
-	"encoding/json"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 
-	"golang.org/x/oauth2"
-
 	"parako/internal/testkit/app"
 )
-
-type issued struct {
-	Access  string `json:"access_token"`
-	Refresh string `json:"refresh_token"`
-	ID      string `json:"id_token"`
-	Error   string `json:"error"`
-}
-
-// obtain signs the tenant's person in at its browser application and redeems the code.
-func obtain(t *testing.T, a *app.App, tenant app.Tenant, scope string) issued {
-	t.Helper()
-	verifier := oauth2.GenerateVerifier()
-	authorize := url.Values{
-		"response_type": {"code"}, "client_id": {tenant.SPA.ID}, "redirect_uri": {app.Callback}, "scope": {scope},
-		"code_challenge": {oauth2.S256ChallengeFromVerifier(verifier)}, "code_challenge_method": {"S256"},
-	}
-	back := a.SignIn(t, a.Browser(t), tenant.Issuer+"/authorize?"+authorize.Encode(), tenant.Email, app.Password)
-	return redeem(t, a, tenant, url.Values{
-		"grant_type": {"authorization_code"}, "client_id": {tenant.SPA.ID}, "code": {back.Query().Get("code")}, "redirect_uri": {app.Callback},
-		"code_verifier": {verifier},
-	})
-}
-
-func redeem(t *testing.T, a *app.App, tenant app.Tenant, form url.Values) issued {
-	t.Helper()
-	resp := app.Post(t, a.Client(t), tenant.Issuer+"/token", form)
-	var tokens issued
-	if err := json.Unmarshal([]byte(resp.Text), &tokens); err != nil {
-		t.Fatalf("%d %s", resp.StatusCode, resp.Text)
-	}
-	return tokens
-}
-
-func refreshed(t *testing.T, a *app.App, tenant app.Tenant, token string) issued {
-	t.Helper()
-	return redeem(t, a, tenant, url.Values{"grant_type": {"refresh_token"}, "client_id": {tenant.SPA.ID}, "refresh_token": {token}})
-}
-
-func userinfoStatus(t *testing.T, a *app.App, tenant app.Tenant, token string) int {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, tenant.Issuer+"/userinfo", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+token)
-	return app.Do(t, a.Client(t), r).StatusCode
-}
 
 // TestDisabledAccountHasNoTokens disables an account whose tokens are out, and lets it back in.
 func TestDisabledAccountHasNoTokens(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
-	tokens := obtain(t, a, a.Acme, "openid offline_access")
-	if got := userinfoStatus(t, a, a.Acme, tokens.Access); got != 200 {
-		t.Fatalf("userinfo %d before", got)
+	p := newParty(t, a, a.Acme, a.Acme.Web)
+	tokens := p.tokens(t, "scope", "openid offline_access")
+	if !p.alive(t, tokens.text("access_token")) {
+		t.Fatal("the access token was never alive")
 	}
 	a.Superuser(t, "UPDATE parako.users SET account_enabled = false WHERE id = $1", a.Acme.User.ID)
-	if got := userinfoStatus(t, a, a.Acme, tokens.Access); got != 401 {
-		t.Errorf("userinfo %d for a disabled account", got)
+	if p.alive(t, tokens.text("access_token")) {
+		t.Error("the access token of a disabled account lives")
 	}
-	if got := refreshed(t, a, a.Acme, tokens.Refresh); got.Error != "invalid_grant" {
-		t.Errorf("refresh of a disabled account = %+v", got)
+	if got := p.post(t, "/token/introspection", "token", tokens.text("access_token")); got.body["active"] != false {
+		t.Errorf("introspection for a disabled account = %s", got.Text)
+	}
+	expect(t, p.refresh(t, tokens.text("refresh_token")), http.StatusBadRequest, "invalid_grant")
+	if resp := p.authorize(t, "prompt", "none"); !strings.Contains(resp.Header.Get("Location"), "error=login_required") {
+		t.Errorf("the session of a disabled account: %d to %s", resp.StatusCode, resp.Header.Get("Location"))
 	}
 	a.Superuser(t, "UPDATE parako.users SET account_enabled = true WHERE id = $1", a.Acme.User.ID)
-	if got := refreshed(t, a, a.Acme, tokens.Refresh); got.Access == "" {
-		t.Errorf("refresh of an account that was enabled again = %+v", got)
-	}
+	expect(t, p.refresh(t, tokens.text("refresh_token")), http.StatusOK, "")
 }
 
 // TestGrantsDieWithTheirSession lets a session run out: what was granted for it ends, what was granted offline goes on.
 func TestGrantsDieWithTheirSession(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
-	bound, offline := obtain(t, a, a.Acme, "openid"), obtain(t, a, a.Acme, "openid offline_access")
+	p := newParty(t, a, a.Acme, a.Acme.SPA)
+	bound, offline := p.tokens(t), p.tokens(t, "scope", "openid offline_access")
 	a.Superuser(t, "UPDATE parako.sessions SET expires_at = now() - interval '1 second'")
-	if got := refreshed(t, a, a.Acme, bound.Refresh); got.Error != "invalid_grant" {
-		t.Errorf("refresh after the session = %+v", got)
-	}
-	if got := refreshed(t, a, a.Acme, offline.Refresh); got.Access == "" {
-		t.Errorf("offline refresh after the session = %+v", got)
-	}
+	expect(t, p.refresh(t, bound.text("refresh_token")), http.StatusBadRequest, "invalid_grant")
+	expect(t, p.refresh(t, offline.text("refresh_token")), http.StatusOK, "")
 }
 
 // TestHead asks for headers only, as monitors do.
@@ -105,6 +54,40 @@ func TestHead(t *testing.T) {
 		}
 		if resp := app.Do(t, a.Client(t), r); resp.StatusCode != http.StatusOK || resp.Text != "" {
 			t.Errorf("HEAD %s = %d %q", target, resp.StatusCode, resp.Text)
+		}
+	}
+}
+
+// TestExpiredRowsAreRemoved ages what a sign-in leaves behind and sweeps the tenant. What is recent and what another tenant
+// has stays.
+func TestExpiredRowsAreRemoved(t *testing.T) {
+	t.Parallel()
+	a := app.New(t)
+	p, other := newParty(t, a, a.Acme, a.Acme.Web), newParty(t, a, a.Globex, a.Globex.Web)
+	p.tokens(t, "scope", "openid offline_access")
+	other.tokens(t, "scope", "openid offline_access")
+	tables := []string{"interactions", "codes", "access_tokens", "refresh_tokens", "grants", "sessions"}
+	count := func(tenant app.Tenant, table string) int {
+		return len(a.DB.Ask(t, tenant.ID, "SELECT 'x' FROM parako."+table))
+	}
+	if err := a.Server.Expire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		if count(a.Acme, table) == 0 {
+			t.Fatalf("%s: a recent row was removed", table)
+		}
+		a.Superuser(t, "UPDATE parako."+table+" SET expires_at = now() - interval '2 days' WHERE tenant_id = $1", a.Acme.ID)
+	}
+	if err := a.Server.Expire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		if n := count(a.Acme, table); n != 0 {
+			t.Errorf("%s: %d expired rows are left", table, n)
+		}
+		if count(a.Globex, table) == 0 {
+			t.Errorf("%s: another tenant's row was removed", table)
 		}
 	}
 }

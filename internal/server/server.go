@@ -213,12 +213,15 @@ func (s *Server) expire(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if err := s.pool.Expire(ctx); err != nil && ctx.Err() == nil {
+			if err := s.Expire(ctx); err != nil && ctx.Err() == nil {
 				s.o.Log.ErrorContext(ctx, "expire_failed", "error", err.Error())
 			}
 		}
 	}
 }
+
+// Expire removes what has long expired in the tenants that are in use here. Run does so every few minutes.
+func (s *Server) Expire(ctx context.Context) error { return s.pool.Expire(ctx) }
 
 // listenForHints turns what other instances publish into fresh look-ups. A gap in what was heard is made good by a poll.
 func (s *Server) listenForHints(ctx context.Context, wake chan<- struct{}) {
