@@ -93,10 +93,10 @@ func (l *Logins) Login(ctx context.Context, a Attempt) (string, error) {
 	switch {
 	case !right:
 		l.Metrics.LoginAttempt(false, "password")
-		return "", errors.Join(ErrCredentials, l.recordFailure(ctx, a, user, "invalid_credentials"))
+		return "", l.failed(ctx, a, user, ErrCredentials)
 	case !user.AccountEnabled:
 		l.Metrics.LoginAttempt(false, "password")
-		return "", errors.Join(ErrDisabled, l.recordFailure(ctx, a, user, "account_disabled"))
+		return "", l.failed(ctx, a, user, ErrDisabled)
 	}
 	token, err := l.signIn(ctx, a, user, upgraded)
 	if err != nil {
@@ -195,14 +195,19 @@ func startOrRenew(ctx context.Context, tx *store.Tx, a Attempt, p session.Proof)
 	return session.Start(ctx, tx, p, a.Policy)
 }
 
-// recordFailure keeps a failed login, with the account when there is one. What was typed is not kept: it may be a password.
-func (l *Logins) recordFailure(ctx context.Context, a Attempt, user directory.User, reason string) error {
+// failed records a failed login, with the account when there is one, and returns why. What was typed is not kept: it may be a
+// password. A failure that cannot be recorded is an error of its own.
+func (l *Logins) failed(ctx context.Context, a Attempt, user directory.User, why *problem.Error) error {
 	e := audit.Event{
 		Type: audit.LoginFailed, Status: audit.Failed, ClientID: a.Interaction.ClientID, Origin: a.Origin,
-		Detail: map[string]string{"method": "password", "reason": reason},
+		Detail: map[string]string{"method": "password", "reason": why.Code},
 	}
 	if user.ID != uuid.Nil {
 		e.Target = audit.User(user.ID)
 	}
-	return l.Store.InTenant(ctx, a.Tenant, func(ctx context.Context, tx *store.Tx) error { return audit.Record(ctx, tx, e) })
+	err := l.Store.InTenant(ctx, a.Tenant, func(ctx context.Context, tx *store.Tx) error { return audit.Record(ctx, tx, e) })
+	if err != nil {
+		return fmt.Errorf("record failed login: %w", err)
+	}
+	return why
 }
