@@ -159,5 +159,10 @@ func TestMissingRolesAreNamed(t *testing.T) {
 		t.Errorf("goose up: %v, want %q in\n%s", err, want, output)
 	}
 	run(t, super, "CREATE ROLE parako_platform LOGIN", "CREATE ROLE parako_auditor NOLOGIN")
+	output, err = goose(t, cluster.DSN("plain_owner", "managed"), "up")
+	if err == nil || !strings.Contains(output, "role parako_tenant_auditor does not exist and plain_owner may not create roles") {
+		t.Errorf("goose up without the later role: %v\n%s", err, output)
+	}
+	run(t, super, "CREATE ROLE parako_tenant_auditor NOLOGIN")
 	mustGoose(t, cluster.DSN("plain_owner", "managed"), "up")
 }

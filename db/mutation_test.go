@@ -28,7 +28,7 @@ type mutation struct {
 	want  string // the object
 }
 
-// A shorthand for what many mutations need: the body of a tenant's table, and another schema with look-alikes.
+// Shorthands for what many mutations need: the body of a tenant's table, another schema with look-alikes, a tenant.
 const (
 	widgets = `CREATE TABLE parako.widgets (tenant_id uuid NOT NULL DEFAULT parako.current_tenant(), id uuid NOT NULL, PRIMARY KEY (tenant_id, id));
 		ALTER TABLE parako.widgets OWNER TO parako_owner;`
@@ -38,6 +38,7 @@ const (
 		CREATE FUNCTION evil.always(uuid, uuid) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 		CREATE OPERATOR evil.= (LEFTARG = uuid, RIGHTARG = uuid, FUNCTION = evil.always);`
 	anchor = `'00000000-0000-4000-8000-000000000001'`
+	login  = "parako_tenant_00000000000040008000000000000001" // of the anchor
 )
 
 func mutations() []mutation {
@@ -82,7 +83,11 @@ func mutations() []mutation {
 		{"a policy for everybody", `CREATE POLICY everybody ON parako.users USING (tenant_id = parako.current_tenant())`, 6, "everybody ON parako.users"},
 		{"a policy given to everybody", `ALTER POLICY tenant_access ON parako.users TO PUBLIC`, 6, "tenant_access ON parako.users"},
 		{"a policy of the platform on people", `CREATE POLICY platform_access ON parako.users TO parako_platform USING (true)`, 30, "platform_access ON parako.users"},
-		{"a policy of the auditor on secrets", `CREATE POLICY audit ON parako.user_passwords FOR SELECT TO parako_auditor USING (true)`, 30, "audit ON parako.user_passwords"},
+		{"the auditor may change things", `CREATE POLICY audit ON parako.users TO parako_auditor USING (true)`, 30, "audit ON parako.users"},
+		{"the login of a tenant sees every tenant", `CREATE POLICY careless ON parako.audit_events FOR SELECT TO parako_tenant_auditor USING (true)`, 30, "careless ON parako.audit_events"},
+		{"the login of a tenant sees the tenant it asks for", `ALTER POLICY tenant_auditor_read ON parako.audit_events USING (tenant_id = parako.current_tenant())`, 30, "tenant_auditor_read ON parako.audit_events"},
+		{"the login of a tenant without its boundary", `DROP POLICY tenant_auditor_boundary ON parako.audit_events`, 7, "parako.audit_events"},
+		{"a table that auditors cannot count", `DROP POLICY auditor_read ON parako.users`, 4, "parako.users"},
 		{"the platform reads what happens inside", `CREATE POLICY platform_read ON parako.audit_events FOR SELECT TO parako_platform USING (true)`, 30, "platform_read ON parako.audit_events"},
 		{"a policy of the owner", `CREATE POLICY repair ON parako.users TO parako_owner USING (true)`, 30, "repair ON parako.users"},
 
@@ -140,6 +145,34 @@ func mutations() []mutation {
 		{"the application creates in its schema", `GRANT CREATE ON SCHEMA parako TO parako_app`, 31, "schema parako"},
 		{"everybody creates in public", `GRANT CREATE ON SCHEMA public TO PUBLIC`, 31, "schema public"},
 		{"the application creates schemas", `GRANT CREATE ON DATABASE $db TO parako_app`, 31, "database $db"},
+
+		// Auditors.
+		{"the auditor reads password hashes", `GRANT SELECT (hash) ON parako.user_passwords TO parako_auditor`, 28, "parako.user_passwords"},
+		{"the auditor reads private keys", `GRANT SELECT (private_key) ON parako.signing_keys TO parako_auditor`, 28, "parako.signing_keys"},
+		{"the auditor reads whole clients", `GRANT SELECT ON parako.clients TO parako_auditor`, 28, "parako.clients"},
+		{"the logins of tenants read tokens", `GRANT SELECT (id) ON parako.access_tokens TO parako_tenant_auditor`, 28, "parako.access_tokens"},
+		{"the logins of tenants read who else there is", `GRANT SELECT ON audit.access TO parako_tenant_auditor`, 28, "audit.access"},
+		{"the auditor seals", `GRANT EXECUTE ON FUNCTION audit.seal TO parako_auditor`, 28, "audit.seal(uuid)"},
+		{"the logins of tenants write", `GRANT INSERT ON parako.audit_events TO parako_tenant_auditor`, 28, "parako.audit_events"},
+		{"a login whose name tells no tenant", `CREATE ROLE acme_audit LOGIN IN ROLE parako_tenant_auditor`, 32, "role acme_audit"},
+		{"the application as a login of a tenant", `GRANT parako_tenant_auditor TO parako_app`, 32, "role parako_app"},
+		{"a login of a tenant with power", `CREATE ROLE ` + login + ` LOGIN BYPASSRLS IN ROLE parako_tenant_auditor`, 32, "role " + login},
+		{"a login of a tenant that is more", `CREATE ROLE ` + login + ` LOGIN IN ROLE parako_tenant_auditor, parako_auditor`, 32, "role " + login},
+		{"a login of a tenant that makes others", `CREATE ROLE ` + login + ` LOGIN; GRANT parako_tenant_auditor TO ` + login + ` WITH ADMIN OPTION`, 32, "role " + login},
+		{"somebody behind the login of a tenant", `CREATE ROLE ` + login + ` LOGIN IN ROLE parako_tenant_auditor; CREATE ROLE stranger IN ROLE ` + login, 32, "role " + login},
+		{"the login's tenant from a setting", `CREATE OR REPLACE FUNCTION parako.login_tenant() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT pg_catalog.current_setting(''app.tenant_id'')::pg_catalog.uuid'`, 29, "parako.login_tenant()"},
+
+		// The trail.
+		{"seals may be rewritten", `GRANT UPDATE ON parako.audit_seals TO parako_app`, 20, "parako.audit_seals"},
+		{"a column of the leaves may be rewritten", `GRANT UPDATE (hashes) ON parako.audit_leaves TO parako_app`, 20, "parako.audit_leaves"},
+		{"a month that is reached directly", `GRANT SELECT ON parako.audit_events_begin TO parako_app`, 22, "parako.audit_events_begin"},
+		{"a month that is open", `ALTER TABLE parako.audit_events_rest DISABLE ROW LEVEL SECURITY`, 1, "parako.audit_events_rest"},
+		{"a month that is not forced", `ALTER TABLE parako.audit_leaves_begin NO FORCE ROW LEVEL SECURITY`, 1, "parako.audit_leaves_begin"},
+		{"a drop that the application records", `GRANT INSERT ON parako.audit_drops TO parako_app`, 28, "parako.audit_drops"},
+		{"a verification that finds nothing", `CREATE OR REPLACE FUNCTION audit.verify(tenant uuid, since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity')
+			RETURNS TABLE (seal_no bigint, event_id uuid, occurred_at timestamptz, finding text) LANGUAGE plpgsql STABLE AS 'BEGIN END'`, 29, "audit.verify(uuid, timestamp with time zone, timestamp with time zone)"},
+		{"every leaf the same", `CREATE OR REPLACE FUNCTION audit.leaf(e parako.audit_events) RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT ''\x''::bytea'`, 29, "audit.leaf(audit_events)"},
+		{"seals as the owner", `ALTER FUNCTION audit.seal SECURITY DEFINER`, 13, "audit.seal(uuid)"},
 
 		// Partitions and heirs.
 		{"a partition that is reached directly", `CREATE TABLE parako.parts (tenant_id uuid NOT NULL, id uuid NOT NULL) PARTITION BY HASH (tenant_id);

@@ -8,6 +8,7 @@ package dbsqlc
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -48,4 +49,118 @@ func (q *Queries) AuditAppend(ctx context.Context, arg AuditAppendParams) error 
 		arg.Detail,
 	)
 	return err
+}
+
+const auditSeal = `-- name: AuditSeal :one
+SELECT s.seal_no::bigint AS seal_no, s.events::integer AS events, s.hash::bytea AS hash
+  FROM audit.seal($1) AS s (seal_no, events, hash)
+`
+
+type AuditSealRow struct {
+	SealNo int64
+	Events int32
+	Hash   []byte
+}
+
+// AuditSeal seals what is not sealed yet, a few thousand events at most, and returns the seal; no row: there was nothing.
+func (q *Queries) AuditSeal(ctx context.Context, tenantID uuid.UUID) (AuditSealRow, error) {
+	row := q.db.QueryRow(ctx, auditSeal, tenantID)
+	var i AuditSealRow
+	err := row.Scan(&i.SealNo, &i.Events, &i.Hash)
+	return i, err
+}
+
+const auditSealHash = `-- name: AuditSealHash :one
+SELECT hash
+  FROM parako.audit_seals
+ WHERE tenant_id = $1
+   AND seal_no = $2
+`
+
+type AuditSealHashParams struct {
+	TenantID uuid.UUID
+	SealNo   int64
+}
+
+// AuditSealHash is the hash of one seal of the tenant.
+func (q *Queries) AuditSealHash(ctx context.Context, arg AuditSealHashParams) ([]byte, error) {
+	row := q.db.QueryRow(ctx, auditSealHash, arg.TenantID, arg.SealNo)
+	var hash []byte
+	err := row.Scan(&hash)
+	return hash, err
+}
+
+const auditSealHead = `-- name: AuditSealHead :one
+SELECT tenant_id, seal_no, events, first_at, last_at, root, horizon, sealed_at, previous, hash
+  FROM parako.audit_seals
+ WHERE tenant_id = $1
+ ORDER BY seal_no DESC
+ LIMIT 1
+`
+
+// AuditSealHead is the last seal of the tenant.
+func (q *Queries) AuditSealHead(ctx context.Context, tenantID uuid.UUID) (AuditSeal, error) {
+	row := q.db.QueryRow(ctx, auditSealHead, tenantID)
+	var i AuditSeal
+	err := row.Scan(
+		&i.TenantID,
+		&i.SealNo,
+		&i.Events,
+		&i.FirstAt,
+		&i.LastAt,
+		&i.Root,
+		&i.Horizon,
+		&i.SealedAt,
+		&i.Previous,
+		&i.Hash,
+	)
+	return i, err
+}
+
+const auditVerify = `-- name: AuditVerify :many
+SELECT coalesce(f.seal_no, 0)::bigint AS seal_no,
+       coalesce(f.event_id::text, '')::text AS event_id,
+       coalesce(to_char(f.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '')::text AS occurred_at,
+       f.finding::text AS finding
+  FROM audit.verify($1, $2::timestamptz, $3::timestamptz) AS f (seal_no, event_id, occurred_at, finding)
+`
+
+type AuditVerifyParams struct {
+	TenantID uuid.UUID
+	Since    time.Time
+	Until    time.Time
+}
+
+type AuditVerifyRow struct {
+	SealNo     int64
+	EventID    string
+	OccurredAt string
+	Finding    string
+}
+
+// AuditVerify tells what does not fit the seals; no rows: nothing. What a finding does not concern is empty: a deleted
+// event has no time, a seal no event.
+func (q *Queries) AuditVerify(ctx context.Context, arg AuditVerifyParams) ([]AuditVerifyRow, error) {
+	rows, err := q.db.Query(ctx, auditVerify, arg.TenantID, arg.Since, arg.Until)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditVerifyRow
+	for rows.Next() {
+		var i AuditVerifyRow
+		if err := rows.Scan(
+			&i.SealNo,
+			&i.EventID,
+			&i.OccurredAt,
+			&i.Finding,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

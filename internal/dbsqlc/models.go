@@ -24,6 +24,15 @@ type AccessToken struct {
 	RevokedAt *time.Time
 }
 
+// Global: a partition holds the events of all tenants. Written by audit.expire.
+type AuditDrop struct {
+	Partition string
+	Until     time.Time
+	Rows      int64
+	DroppedAt time.Time
+	DroppedBy string
+}
+
 // No UPDATE and no DELETE is granted to anyone.
 type AuditEvent struct {
 	TenantID   uuid.UUID
@@ -40,6 +49,29 @@ type AuditEvent struct {
 	IP         string
 	UserAgent  string
 	Detail     json.RawMessage
+}
+
+// By months as audit_events, and dropped together with them. The seal stays.
+type AuditLeaves struct {
+	TenantID uuid.UUID
+	LastAt   time.Time
+	SealNo   int64
+	EventIds []uuid.UUID
+	Hashes   [][]byte
+}
+
+// hash covers the other columns and, through previous, every seal before. What is older than horizon and not sealed came too late. No UPDATE and no DELETE is granted to anyone.
+type AuditSeal struct {
+	TenantID uuid.UUID
+	SealNo   int64
+	Events   int32
+	FirstAt  time.Time
+	LastAt   time.Time
+	Root     []byte
+	Horizon  time.Time
+	SealedAt time.Time
+	Previous []byte
+	Hash     []byte
 }
 
 // id is the client_id. Secrets are 256-bit random, shown once and kept as SHA-256 digests; two overlap during a rotation.

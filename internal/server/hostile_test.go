@@ -109,7 +109,7 @@ func rowsOf(t *testing.T, a *app.App, owner app.Tenant) string {
 	t.Helper()
 	sum := sha256.New()
 	for _, table := range a.DB.Ask(t, owner.ID, `SELECT c.oid::regclass::text FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
-		WHERE c.relnamespace = 'parako'::regnamespace AND c.relkind = 'r' AND a.attname = 'tenant_id' AND c.relname <> 'tenant_locators' ORDER BY 1`) {
+		WHERE c.relnamespace = 'parako'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.attname = 'tenant_id' AND c.relname <> 'tenant_locators' ORDER BY 1`) {
 		sum.Write([]byte(table))
 		for _, row := range a.DB.Ask(t, owner.ID, "SELECT x::text FROM "+table+" AS x ORDER BY 1") {
 			sum.Write([]byte(row))

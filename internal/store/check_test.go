@@ -29,6 +29,7 @@ func TestCheck(t *testing.T) {
 		roles  = "tenant isolation is not enforced: connect as parako_app and parako_platform, as the migrations create them:"
 		schema = "tenant isolation is not enforced: the database is not as the migrations make it, see `parako doctor isolation`:"
 		pair   = "FOR ALL USING (tenant_id = current_tenant()) WITH CHECK (tenant_id = current_tenant())"
+		login  = "FOR SELECT USING (tenant_id = login_tenant()) WITH CHECK"
 	)
 	tests := map[string]struct {
 		sql  string // run as the superuser beforehand; $role is a role for this test alone
@@ -119,7 +120,10 @@ func TestCheck(t *testing.T) {
 				schema, "parako.forgotten: row-level security is disabled",
 				"parako.forgotten: tenant_id does not default to parako.current_tenant()", "parako.forgotten: tenant_id may be NULL",
 				"parako.forgotten: parako_app has no permissive policy " + pair,
-				"parako.forgotten: parako_app has no restrictive policy " + pair, "parako.forgotten: it has no primary key",
+				"parako.forgotten: parako_auditor has no permissive policy FOR SELECT USING true WITH CHECK",
+				"parako.forgotten: parako_tenant_auditor has no permissive policy " + login,
+				"parako.forgotten: parako_app has no restrictive policy " + pair,
+				"parako.forgotten: parako_tenant_auditor has no restrictive policy " + login, "parako.forgotten: it has no primary key",
 			},
 		},
 		"what only an administrator needs to know": {

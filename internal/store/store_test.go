@@ -514,7 +514,7 @@ func TestFailedTransactionCannotBeCommitted(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	unpreparable := testkit.NewDB(t)
-	exec(t, unpreparable, "DROP TABLE parako.tenant_settings")
+	exec(t, unpreparable, "DROP TABLE parako.tenant_settings CASCADE")
 	broken := fixture{Store: open(t, store.Options{
 		AppURL: secret.NewString(unpreparable.AppDSN() + "&pool_max_conns=1"), PlatformURL: secret.NewString(unpreparable.PlatformDSN()),
 	})}
