@@ -39,8 +39,7 @@ type Pool struct {
 
 // entry is a provider or the promise of one. Its fields other than used are set before ready is closed.
 type entry struct {
-	tenant   uuid.UUID
-	revision int64
+	tenant   tenant.Tenant // as the provider was built from it
 	ready    chan struct{}
 	provider *Provider
 	err      error
@@ -104,13 +103,13 @@ func (p *Pool) reserve(ctx context.Context, t tenant.Tenant, first bool) (*entry
 	defer p.mu.Unlock()
 	if el, ok := p.entries[t.ID]; ok {
 		e := el.Value.(*entry) //nolint:forcetypeassert // The list holds nothing else.
-		if e.revision >= t.Revision || !e.built() {
+		if e.tenant.Revision >= t.Revision || !e.built() {
 			e.used = p.now()
 			p.order.MoveToFront(el)
 			if first {
 				p.metrics.PoolHit()
 			}
-			if e.revision < t.Revision {
+			if e.tenant.Revision < t.Revision {
 				// An older revision is still being built: wait for it to end, then replace it.
 				return nil, e.ready
 			}
@@ -124,7 +123,7 @@ func (p *Pool) reserve(ctx context.Context, t tenant.Tenant, first bool) (*entry
 	if len(p.entries) >= p.o.MaxSize && !p.evictOldest() {
 		return nil, p.changed
 	}
-	e := &entry{tenant: t.ID, revision: t.Revision, ready: make(chan struct{}), used: p.now()}
+	e := &entry{tenant: t, ready: make(chan struct{}), used: p.now()}
 	p.entries[t.ID] = p.order.PushFront(e)
 	p.metrics.PoolSize(len(p.entries))
 	go p.fill(context.WithoutCancel(ctx), e, t)
@@ -168,7 +167,7 @@ func (p *Pool) remove(el *list.Element, reason string) {
 }
 
 func (p *Pool) drop(el *list.Element) {
-	delete(p.entries, el.Value.(*entry).tenant) //nolint:forcetypeassert // The list holds nothing else.
+	delete(p.entries, el.Value.(*entry).tenant.ID) //nolint:forcetypeassert // The list holds nothing else.
 	p.order.Remove(el)
 	p.metrics.PoolSize(len(p.entries))
 }
@@ -178,6 +177,21 @@ func (p *Pool) Len() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.entries)
+}
+
+// UsedSince lists the tenants whose provider was asked for after the moment given.
+func (p *Pool) UsedSince(moment time.Time) []tenant.Tenant {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []tenant.Tenant
+	for el := p.order.Front(); el != nil; el = el.Next() {
+		e := el.Value.(*entry) //nolint:forcetypeassert // The list holds nothing else.
+		if e.used.Before(moment) {
+			break // The rest were used earlier.
+		}
+		list = append(list, e.tenant)
+	}
+	return list
 }
 
 // Run drops unused providers until ctx is done.

@@ -49,6 +49,7 @@ type Server struct {
 	resolver *tenant.Resolver
 	pool     *oidc.Pool
 	metrics  *telemetry.Metrics
+	sealer   *sealer
 	pages    *pages.Handler
 	echo     *echo.Echo
 	secure   bool // the public URL is https
@@ -97,6 +98,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s.pool = oidc.NewPool(func(ctx context.Context, t tenant.Tenant) (*oidc.Provider, error) {
 		return oidc.NewProvider(ctx, deps, t)
 	}, oidc.PoolOptions{MaxSize: mt.PoolMaxSize, IdleTTL: mt.PoolIdleTTL(), Sweep: mt.PoolSweep()}, s.metrics, time.Now)
+	s.sealer = &sealer{store: s.store, pool: s.pool, log: o.Log, now: time.Now}
 	cookies := session.Cookies{Secure: s.secure}
 	protocol := oidc.NewHandler(deps, s.pool, cookies)
 	logins := &signin.Logins{
@@ -170,6 +172,7 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 	background.Go(func() { s.pool.Run(work) })
 	background.Go(func() { s.listenForHints(work, wake) })
 	background.Go(func() { s.expire(work) })
+	background.Go(func() { s.sealer.run(work) })
 	defer background.Wait()
 	defer stop()
 
@@ -195,6 +198,7 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 	if e := front.Shutdown(drain); e != nil {
 		err = errors.Join(err, fmt.Errorf("requests in flight did not finish in time: %w", e), front.Close())
 	}
+	s.sealer.sealUsed(drain) // What the last requests did.
 	if metrics != nil {
 		_ = back.Shutdown(drain) // Nothing there is worth waiting for.
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,6 +34,12 @@ func (tx *Tx) Now() time.Time { return tx.now }
 
 // Writable reports whether PostgreSQL accepts writes in the transaction.
 func (tx *Tx) Writable() bool { return tx.talk.mode == readWrite }
+
+// Patient lets each statement that follows in the transaction take up to d. The role's own statement_timeout is for requests.
+func (tx *Tx) Patient(d time.Duration) {
+	// SET takes no parameters; a number has nothing to escape.
+	tx.talk.queued = append(tx.talk.queued, statement{sql: "SET LOCAL statement_timeout = " + strconv.FormatInt(d.Milliseconds(), 10)})
+}
 
 // Later queues statements whose outcome nobody needs: they travel with the next statement or with the commit, in the order
 // they were queued, and their errors appear there. Only queries without a result can be queued.
