@@ -40,6 +40,7 @@ func commands() []command {
 		{"serve", "run the server", serve},
 		{"migrate", "bring the database's schema up to date: up, down, status", migrate},
 		{"doctor", "examine the database: isolation", doctor},
+		{"audit", "the audit trail: verify, seal, export, retain", auditTrail},
 		{"tenant", "administer tenants: create, list, show, status", tenants},
 		{"client", "administer a tenant's clients: create, list", clients},
 		{"admin", "administer a tenant's people: create-user", admin},
@@ -109,6 +110,12 @@ func (p *process) parse(flags *flag.FlagSet, args []string) error {
 		return errUsage
 	}
 	return nil
+}
+
+// misuse complains about the value of a flag.
+func (p *process) misuse(flags *flag.FlagSet, format string, args ...any) error {
+	_, _ = fmt.Fprintf(p.stderr, "%s: %s\n", flags.Name(), fmt.Sprintf(format, args...))
+	return errUsage
 }
 
 // required complains about flags that were left empty.

@@ -31,9 +31,10 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
 			e.Values[testing.TB(nil)] = e.T()
+			e.Values[(*testkit.DB)(nil)] = new(*testkit.DB)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"database": database, "exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"database": database, "exits": exits, "superuser": superuser},
 	})
 }
 
@@ -42,16 +43,17 @@ func TestScripts(t *testing.T) {
 //	database          with the schema
 //	database empty    without
 func database(ts *testscript.TestScript, neg bool, args []string) {
-	tb, ok := ts.Value(testing.TB(nil)).(testing.TB)
+	tb, kept := scriptDB(ts)
 	var db *testkit.DB
 	switch {
-	case neg || !ok || len(args) > 1 || len(args) == 1 && args[0] != "empty":
+	case neg || len(args) > 1 || len(args) == 1 && args[0] != "empty":
 		ts.Fatalf("usage: database [empty]")
 	case len(args) == 1:
 		db = testkit.NewEmptyDB(tb)
 	default:
 		db = testkit.NewDB(tb)
 	}
+	*kept = db
 	ts.Setenv("DATABASE_URL", db.OwnerDSN())
 	ts.Setenv("STORAGE_POSTGRESQL_URL", db.AppDSN())
 	ts.Setenv("STORAGE_POSTGRESQL_PLATFORM_URL", db.PlatformDSN())
@@ -59,6 +61,27 @@ func database(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("ENCRYPTION_KEY", hex.EncodeToString(secret.NewDataKey()))
 	ts.Setenv("DEPLOYMENT_ENVIRONMENT", "production")
 	ts.Setenv("DEPLOYMENT_URL", "https://id.example.com")
+}
+
+// superuser runs one statement above row-level security in the script's database:
+//
+//	superuser 'DELETE FROM parako.audit_events'
+func superuser(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: superuser statement")
+	}
+	tb, db := scriptDB(ts)
+	if *db == nil {
+		ts.Fatalf("the script has no database yet")
+	}
+	(*db).Superuser(tb, args[0])
+}
+
+// scriptDB is the test a script runs in, and where its database is kept.
+func scriptDB(ts *testscript.TestScript) (testing.TB, **testkit.DB) {
+	tb, _ := ts.Value(testing.TB(nil)).(testing.TB)
+	db, _ := ts.Value((*testkit.DB)(nil)).(**testkit.DB)
+	return tb, db
 }
 
 // exits runs a command that must end with a certain exit status:

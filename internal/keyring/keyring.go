@@ -200,6 +200,21 @@ func unseal(sealer *secret.Sealer, r dbsqlc.SigningKey) (jose.JSONWebKey, error)
 // JWKS is the published set (RFC 7517), public halves only. It is shared: do not change it.
 func (r *Ring) JWKS() []byte { return r.jwks }
 
+// Public makes a ring that verifies with the keys of a published set and signs nothing. Keys without kid or alg are left out.
+func Public(jwks []byte) (*Ring, error) {
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(jwks, &set); err != nil {
+		return nil, fmt.Errorf("parse key set: %w", err)
+	}
+	ring := &Ring{public: map[string]jose.JSONWebKey{}, jwks: jwks}
+	for _, key := range set.Keys {
+		if key.IsPublic() && key.KeyID != "" && key.Algorithm != "" {
+			ring.public[key.KeyID] = key
+		}
+	}
+	return ring, nil
+}
+
 // Sign makes a compact JWS of the payload with the tenant's signer for alg. typ is the header's type, such as JWT or at+jwt.
 func (r *Ring) Sign(alg jose.SignatureAlgorithm, typ string, payload []byte) (string, error) {
 	key, ok := r.signers[alg]

@@ -50,6 +50,20 @@ func (d *DB) OwnerDSN() string { return d.cluster.DSN(ownerRole, d.Name) }
 // check what a tenant sees.
 func (d *DB) SuperDSN() string { return d.cluster.DSN(superuser, d.Name) }
 
+// Superuser runs one statement above row-level security, to put the database into a state that nothing else leads to.
+func (d *DB) Superuser(tb testing.TB, sql string, args ...any) {
+	tb.Helper()
+	ctx := context.WithoutCancel(tb.Context())
+	conn, err := pgx.Connect(ctx, d.SuperDSN())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, sql, args...); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+}
+
 // Main runs the tests of a package and removes what they shared. It returns the exit status:
 //
 //	func TestMain(m *testing.M) { os.Exit(testkit.Main(m)) }

@@ -167,23 +167,18 @@ func (a *App) AddTenant(tb testing.TB, slug string) Tenant {
 // SuperuserElsewhere is Superuser from another database, for what cannot be done inside the app's own.
 func (a *App) SuperuserElsewhere(tb testing.TB, sql string, args ...any) {
 	tb.Helper()
-	superuser(tb, strings.Replace(a.DB.SuperDSN(), "/"+a.DB.Name, "/postgres", 1), sql, args...)
+	ctx := context.WithoutCancel(tb.Context())
+	conn, err := pgx.Connect(ctx, strings.Replace(a.DB.SuperDSN(), "/"+a.DB.Name, "/postgres", 1))
+	check(tb, err)
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, sql, args...)
+	check(tb, err)
 }
 
 // Superuser runs one statement above row-level security, to put the database into a state that takes time to reach otherwise.
 func (a *App) Superuser(tb testing.TB, sql string, args ...any) {
 	tb.Helper()
-	superuser(tb, a.DB.SuperDSN(), sql, args...)
-}
-
-func superuser(tb testing.TB, dsn, sql string, args ...any) {
-	tb.Helper()
-	ctx := context.WithoutCancel(tb.Context())
-	conn, err := pgx.Connect(ctx, dsn)
-	check(tb, err)
-	defer conn.Close(ctx)
-	_, err = conn.Exec(ctx, sql, args...)
-	check(tb, err)
+	a.DB.Superuser(tb, sql, args...)
 }
 
 // Transport leads every host to the server.
