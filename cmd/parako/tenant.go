@@ -2,9 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
+	"net/url"
 
 	"parako/internal/cache"
+	"parako/internal/config"
+	"parako/internal/problem"
+	"parako/internal/secret"
+	"parako/internal/store"
 	"parako/internal/tenant"
 )
 
@@ -14,6 +20,7 @@ func tenants(ctx context.Context, p *process, args []string) error {
 		{"list", "list the tenants", tenantList},
 		{"show", "show one tenant", tenantShow},
 		{"status", "suspend, archive or reactivate a tenant", tenantStatus},
+		{"auditor", "give a tenant's auditors a login of PostgreSQL, or take it back", tenantAuditor},
 	}, args)
 }
 
@@ -89,6 +96,92 @@ func tenantStatus(ctx context.Context, p *process, args []string) error {
 	}
 	p.hint(ctx, cache.Hint{Tenant: t.ID, Revision: t.Revision})
 	return p.printTenant(*asJSON, t)
+}
+
+// tenantAuditor needs the owner's URL besides: it makes a role of PostgreSQL. The event is recorded in the same breath, so
+// that no login is there that the tenant's trail does not know of.
+func tenantAuditor(ctx context.Context, p *process, args []string) error {
+	flags := flag.NewFlagSet("parako tenant auditor", flag.ContinueOnError)
+	slug := flags.String("slug", "", "the tenant (required)")
+	label := flags.String("label", "", "tells several logins of a tenant apart: lower-case letters and digits")
+	until := flags.String("valid-until", "", "when the password ends, such as 2027-01-31; never when it is left out")
+	drop := flags.Bool("drop", false, "remove the login")
+	asSQL := flags.Bool("sql", false, "print the statements for an administrator instead of running them")
+	asJSON := flags.Bool("json", false, "print the login as JSON")
+	if err := p.parse(flags, args); err != nil {
+		return err
+	}
+	if err := p.required(flags, "slug"); err != nil {
+		return err
+	}
+	end, err := moment(*until)
+	if err != nil {
+		return p.misuse(flags, "--valid-until: %v", err)
+	}
+	c, err := config.Load(p.environ)
+	if err != nil {
+		return err
+	}
+	if c.DatabaseURL.Empty() {
+		return errors.New("DATABASE_URL is missing: set postgres://parako_owner:<password>@<host>/<database>")
+	}
+	s, err := p.database(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	id := tenant.DefaultID
+	if *slug != tenant.DefaultSlug {
+		t, err := tenant.BySlug(ctx, s, *slug)
+		if err != nil {
+			return err
+		}
+		id = t.ID
+	}
+	login := store.TenantLogin{Tenant: id, Label: *label, ValidUntil: end}
+	password := secret.NewString(secret.Token())
+	switch {
+	case *asSQL:
+		return p.printLoginSQL(login, c.DatabaseURL, password)
+	case *drop:
+		err := tenant.Recorded(ctx, s, id, tenant.AuditorDropped, operator, login.Name(), func(ctx context.Context) error {
+			return login.Drop(ctx, c.DatabaseURL)
+		})
+		if errors.Is(err, store.ErrNotFound) {
+			return problem.New(problem.NotFound, "login_unknown", "There is no login "+login.Name()+".")
+		}
+		return err
+	}
+	var address secret.String
+	err = tenant.Recorded(ctx, s, id, tenant.AuditorCreated, operator, login.Name(), func(ctx context.Context) (err error) {
+		address, err = login.Create(ctx, c.DatabaseURL, password)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return p.printJSON(map[string]string{"role": login.Name(), "password": password.Reveal(), "url": address.Reveal()})
+	}
+	p.printf("role      %s\npassword  %s\n          Keep it now: it is not shown again.\nconnect   psql '%s'\n", login.Name(), password.Reveal(), address.Reveal())
+	return nil
+}
+
+// printLoginSQL prints what an administrator has to run. The statements hold a verifier and not the password.
+func (p *process) printLoginSQL(login store.TenantLogin, owner, password secret.String) error {
+	database := "parako"
+	if u, err := url.Parse(owner.Reveal()); err == nil && len(u.Path) > 1 {
+		database = u.Path[1:]
+	}
+	statements, err := login.Statements(false, database, password)
+	if err != nil {
+		return err
+	}
+	p.printf("-- The password is %s. Keep it now: it is not shown again.\n", password.Reveal())
+	for _, sql := range statements {
+		p.printf("%s;\n", sql)
+	}
+	return nil
 }
 
 func tenantList(ctx context.Context, p *process, args []string) error {

@@ -186,6 +186,26 @@ func List(ctx context.Context, s *store.Store, status Status, after string, limi
 	return list, err
 }
 
+// Event is something that the platform does to a tenant and that the tenant's trail tells.
+type Event string
+
+// The events besides those of creating a tenant and of setting its status.
+const (
+	AuditorCreated Event = "tenant.auditor_created"
+	AuditorDropped Event = "tenant.auditor_dropped"
+)
+
+// Recorded does something outside the tenant's own tables and records it in the tenant's trail: neither is there without
+// the other, unless the process dies between the two.
+func Recorded(ctx context.Context, s *store.Store, id uuid.UUID, event Event, operator, what string, do func(context.Context) error) error {
+	return s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
+		if err := record(ctx, tx, id, string(event), operator, map[string]string{"role": what}); err != nil {
+			return err
+		}
+		return do(ctx)
+	})
+}
+
 // record writes what the platform did into the trail of the tenant concerned.
 func record(ctx context.Context, tx *store.PlatformTx, id uuid.UUID, event, operator string, detail map[string]string) error {
 	eventID, err := uuid.NewV7()
