@@ -87,9 +87,11 @@ func TestStockGooseGoesUpDownAndUp(t *testing.T) {
 	if diff := cmp.Diff(testkit.NewDB(t).Dump(t), first); diff != "" {
 		t.Errorf("the command line and the library differ (-library +command line)\n%s", diff)
 	}
-	// The built-in tenant is the one row the schema comes with.
-	const tenants = "SELECT id || ' ' || slug FROM parako.tenants"
-	anchor := []string{"00000000-0000-4000-8000-000000000001 default"}
+	// The built-in tenant and the canaries are the rows the schema comes with.
+	const tenants = "SELECT id || ' ' || slug FROM parako.tenants ORDER BY id"
+	anchor := []string{
+		"00000000-0000-4000-8000-000000000001 default", "00000000-0000-4000-8000-00000000000a canary-a", "00000000-0000-4000-8000-00000000000b canary-b",
+	}
 	if diff := cmp.Diff(anchor, column(t, db, tenants)); diff != "" {
 		t.Errorf("tenants mismatch (-want +got)\n%s", diff)
 	}

@@ -20,6 +20,7 @@ func doctor(ctx context.Context, p *process, args []string) error {
 
 func doctorIsolation(ctx context.Context, p *process, args []string) error {
 	flags := flag.NewFlagSet("parako doctor isolation", flag.ContinueOnError)
+	live := flags.Bool("live", false, "also try, as the server's own role and in a transaction that is rolled back, to reach one tenant from another")
 	asJSON := flags.Bool("json", false, "print the findings as JSON")
 	if err := p.parse(flags, args); err != nil {
 		return err
@@ -40,31 +41,58 @@ func doctorIsolation(ctx context.Context, p *process, args []string) error {
 		return err
 	}
 	defer s.Close()
-	findings, err := s.Isolation(ctx)
-	if err != nil {
+	report := isolationReport{}
+	if report.Findings, err = s.Isolation(ctx); err != nil {
 		return err
 	}
-	if err := p.printFindings(*asJSON, findings); err != nil {
+	if *live {
+		proof, err := s.Prove(ctx)
+		if err != nil {
+			return err
+		}
+		report.Live = &proof
+	}
+	if err := p.printIsolation(*asJSON, report); err != nil {
 		return err
 	}
-	if len(findings) > 0 {
+	switch {
+	case report.Live != nil && len(report.Live.Leaks) > 0:
+		return errors.New("one tenant reaches another")
+	case len(report.Findings) > 0:
 		return errors.New("the isolation of tenants is not what the migrations make it")
 	}
 	return nil
 }
 
-func (p *process) printFindings(asJSON bool, findings []store.Finding) error {
+// isolationReport is what `parako doctor isolation` prints as JSON.
+type isolationReport struct {
+	Findings []store.Finding `json:"findings"`
+	Live     *store.Proof    `json:"live,omitempty"`
+}
+
+func (p *process) printIsolation(asJSON bool, report isolationReport) error {
 	if asJSON {
-		return p.printJSON(map[string]any{"findings": findings})
-	}
-	if len(findings) == 0 {
-		p.printf("tenants are isolated: no findings\n")
-		return nil
+		return p.printJSON(report)
 	}
 	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "CHECK\tDEMANDS\tOBJECT\tFINDING")
-	for _, f := range findings {
+	if len(report.Findings) == 0 {
+		_, _ = fmt.Fprintln(table, "tenants are isolated: no findings")
+	} else {
+		_, _ = fmt.Fprintln(table, "CHECK\tDEMANDS\tOBJECT\tFINDING")
+	}
+	for _, f := range report.Findings {
 		_, _ = fmt.Fprintf(table, "%d\t%s\t%s\t%s\n", f.Check, f.Name, f.Object, f.Finding)
+	}
+	if live := report.Live; live != nil {
+		_ = table.Flush()
+		_, _ = fmt.Fprintf(table, "%d attempts to reach another tenant through %d tables, %d views and %d functions: %d got through\n",
+			live.Attempts, live.Tables, live.Views, live.Functions, len(live.Leaks))
+		for _, l := range live.Leaks {
+			_, _ = fmt.Fprintf(table, "%s: %s: %s\n    %s\n", l.Object, l.Attempt, l.Outcome, l.SQL)
+		}
+		for _, e := range live.Excluded {
+			_, _ = fmt.Fprintf(table, "not tried: %s\n", e)
+		}
 	}
 	return table.Flush()
 }

@@ -19,12 +19,12 @@ SELECT t.*
  WHERE l.kind = 'slug'
    AND l.name = @slug;
 
--- TenantList pages by slug. The built-in tenant is not listed.
+-- TenantList pages by slug. The rows that the migrations make are not listed: the built-in tenant and the canaries.
 -- name: TenantList :many
 SELECT *
   FROM parako.tenants
  WHERE slug > @after::text
-   AND slug <> 'default'
+   AND id > '00000000-0000-4000-8000-0000000000ff'
    AND (sqlc.narg(status)::text IS NULL OR status = sqlc.narg(status))
  ORDER BY slug
  LIMIT @page_size;
@@ -36,7 +36,8 @@ SELECT *
           revision = revision + 1,
           updated_at = now()
     WHERE id = @id
-      AND slug NOT IN ('default', '_platforms')
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
 RETURNING revision;
 
 -- TenantsChanged is what the poll of every server instance reads: changes since a moment, by tenants_updated_at_idx.

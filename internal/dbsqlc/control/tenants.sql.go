@@ -125,7 +125,7 @@ const tenantList = `-- name: TenantList :many
 SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at
   FROM parako.tenants
  WHERE slug > $1::text
-   AND slug <> 'default'
+   AND id > '00000000-0000-4000-8000-0000000000ff'
    AND ($2::text IS NULL OR status = $2)
  ORDER BY slug
  LIMIT $3
@@ -137,7 +137,7 @@ type TenantListParams struct {
 	PageSize int32
 }
 
-// TenantList pages by slug. The built-in tenant is not listed.
+// TenantList pages by slug. The rows that the migrations make are not listed: the built-in tenant and the canaries.
 func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenant, error) {
 	rows, err := q.db.Query(ctx, tenantList, arg.After, arg.Status, arg.PageSize)
 	if err != nil {
@@ -174,7 +174,8 @@ const tenantSetStatus = `-- name: TenantSetStatus :one
           revision = revision + 1,
           updated_at = now()
     WHERE id = $2
-      AND slug NOT IN ('default', '_platforms')
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
 RETURNING revision
 `
 
