@@ -57,6 +57,17 @@ func try(t *testing.T, conn *pgx.Conn, sql string) (text []string, refused strin
 	return text, ""
 }
 
+// message is what PostgreSQL says about an error, or "" when there is none.
+func message(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Message
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
 // populate puts one more of everything that has a view of its own into both tenants.
 func (tr trail) populate(t *testing.T) {
 	t.Helper()
