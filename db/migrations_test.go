@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"encoding/json"
 	"net/url"
 	"os"
 	"os/exec"
@@ -32,6 +33,20 @@ func mustGoose(t *testing.T, dsn string, command ...string) {
 	if output, err := goose(t, dsn, command...); err != nil {
 		t.Fatalf("goose %s: %v\n%s", strings.Join(command, " "), err, output)
 	}
+}
+
+// parako runs our command with one variable set, as an operator or a pipeline does, and returns what it prints.
+func parako(t *testing.T, variable, dsn string, command ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "./cmd/parako"}, command...)...)
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), variable+"="+dsn)
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("parako %s: %v\n%s%s", strings.Join(command, " "), err, &stdout, &stderr)
+	}
+	return stdout.String()
 }
 
 func run(t *testing.T, dsn string, statements ...string) {
@@ -83,6 +98,15 @@ func TestStockGooseGoesUpDownAndUp(t *testing.T) {
 	t.Parallel()
 	db := testkit.NewEmptyDB(t)
 	mustGoose(t, db.OwnerDSN(), "up")
+	for _, dsn := range []string{db.AppDSN(), as(t, db.SuperDSN(), "parako_auditor")} {
+		var answer struct {
+			Findings []any `json:"findings"`
+		}
+		output := parako(t, "STORAGE_POSTGRESQL_URL", dsn, "doctor", "isolation", "--json")
+		if err := json.Unmarshal([]byte(output), &answer); err != nil || answer.Findings == nil || len(answer.Findings) > 0 {
+			t.Errorf("the doctor: %v, want no findings in\n%s", err, output)
+		}
+	}
 	first := db.Dump(t)
 	if diff := cmp.Diff(testkit.NewDB(t).Dump(t), first); diff != "" {
 		t.Errorf("the command line and the library differ (-library +command line)\n%s", diff)

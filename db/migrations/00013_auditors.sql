@@ -221,7 +221,7 @@ DROP POLICY parako_auditor_drops ON parako.audit_drops;
 DROP POLICY parako_tenant_auditor_drops ON parako.audit_drops;
 DROP FUNCTION parako.login_tenant();
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA audit FROM parako_auditor, parako_tenant_auditor;
-REVOKE SELECT ON audit.partitions, audit.promised_columns, audit.promised_tenant_views FROM parako_app, parako_auditor;
+REVOKE SELECT ON audit.partitions, audit.promised_columns, audit.promised_tenant_views FROM parako_app, parako_auditor, parako_tenant_auditor;
 REVOKE USAGE ON SCHEMA parako, audit FROM parako_tenant_auditor;
 
 END
