@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,13 +19,33 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testkit.Main(m)) }
 
+// Two programs, where the go command keeps them when it has built them for `go tool` and `go run`. It takes a second to
+// find that there is nothing to build, so it is asked once.
+var (
+	stockGoose = program([]string{"CGO_ENABLED=0"}, "tool", "-modfile=tools/go.mod", "-n", "goose")
+	ourParako  = program(nil, "run", "-exec", "echo", "./cmd/parako")
+)
+
+// program returns a function that returns what the go command prints.
+func program(environment []string, args ...string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = ".."
+		cmd.Env = append(os.Environ(), environment...)
+		cmd.Stderr = os.Stderr
+		output, err := cmd.Output()
+		return strings.TrimSpace(string(output)), err
+	})
+}
+
 // goose runs the stock command line as an operator or a pipeline does, and returns what it prints.
 func goose(t *testing.T, dsn string, command ...string) (string, error) {
 	t.Helper()
-	args := append([]string{"tool", "-modfile=tools/go.mod", "goose", "-dir", "db/migrations", "postgres", dsn}, command...)
-	cmd := exec.CommandContext(t.Context(), "go", args...)
-	cmd.Dir = ".."
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	path, err := stockGoose()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, append([]string{"-dir", "migrations", "postgres", dsn}, command...)...)
 	output, err := cmd.CombinedOutput()
 	return string(output), err
 }
@@ -39,8 +60,11 @@ func mustGoose(t *testing.T, dsn string, command ...string) {
 // parako runs our command with one variable set, as an operator or a pipeline does, and returns what it prints.
 func parako(t *testing.T, variable, dsn string, command ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "./cmd/parako"}, command...)...)
-	cmd.Dir = ".."
+	path, err := ourParako()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, command...)
 	cmd.Env = append(os.Environ(), variable+"="+dsn)
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
