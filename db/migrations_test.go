@@ -1,10 +1,14 @@
 package db_test
 
 import (
+	"context"
+	"encoding/json"
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,15 +18,49 @@ import (
 	"parako/internal/testkit"
 )
 
-func TestMain(m *testing.M) { os.Exit(testkit.Main(m)) }
+// built is where our own program goes.
+var built string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "parako-db-test")
+	if err != nil {
+		panic(err)
+	}
+	built = filepath.Join(dir, "parako")
+	code := testkit.Main(m)
+	_ = os.RemoveAll(dir) // It is a file of the machine's own directory for such.
+	os.Exit(code)
+}
+
+// Two programs. It takes the go command a second to find that there is nothing to build, so it is asked once.
+var (
+	stockGoose = sync.OnceValues(func() (string, error) {
+		return command([]string{"CGO_ENABLED=0"}, "tool", "-modfile=tools/go.mod", "-n", "goose")
+	})
+	ourParako = sync.OnceValues(func() (string, error) {
+		_, err := command(nil, "build", "-o", built, "./cmd/parako")
+		return built, err
+	})
+)
+
+// command returns what the go command prints.
+func command(environment []string, args ...string) (string, error) {
+	cmd := exec.Command("go", args...)
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), environment...)
+	cmd.Stderr = os.Stderr
+	output, err := cmd.Output()
+	return strings.TrimSpace(string(output)), err
+}
 
 // goose runs the stock command line as an operator or a pipeline does, and returns what it prints.
 func goose(t *testing.T, dsn string, command ...string) (string, error) {
 	t.Helper()
-	args := append([]string{"tool", "-modfile=tools/go.mod", "goose", "-dir", "db/migrations", "postgres", dsn}, command...)
-	cmd := exec.CommandContext(t.Context(), "go", args...)
-	cmd.Dir = ".."
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	path, err := stockGoose()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, append([]string{"-dir", "migrations", "postgres", dsn}, command...)...)
 	output, err := cmd.CombinedOutput()
 	return string(output), err
 }
@@ -32,6 +70,23 @@ func mustGoose(t *testing.T, dsn string, command ...string) {
 	if output, err := goose(t, dsn, command...); err != nil {
 		t.Fatalf("goose %s: %v\n%s", strings.Join(command, " "), err, output)
 	}
+}
+
+// parako runs our command with one variable set, as an operator or a pipeline does, and returns what it prints.
+func parako(t *testing.T, variable, dsn string, command ...string) string {
+	t.Helper()
+	path, err := ourParako()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, command...)
+	cmd.Env = append(os.Environ(), variable+"="+dsn)
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("parako %s: %v\n%s%s", strings.Join(command, " "), err, &stdout, &stderr)
+	}
+	return stdout.String()
 }
 
 func run(t *testing.T, dsn string, statements ...string) {
@@ -46,6 +101,17 @@ func run(t *testing.T, dsn string, statements ...string) {
 			t.Fatalf("%s: %v", sql, err)
 		}
 	}
+}
+
+// connect is a connection until the test is over.
+func connect(t *testing.T, dsn string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return conn
 }
 
 // as is dsn for another role.
@@ -83,6 +149,15 @@ func TestStockGooseGoesUpDownAndUp(t *testing.T) {
 	t.Parallel()
 	db := testkit.NewEmptyDB(t)
 	mustGoose(t, db.OwnerDSN(), "up")
+	for _, dsn := range []string{db.AppDSN(), as(t, db.SuperDSN(), "parako_auditor")} {
+		var answer struct {
+			Findings []any `json:"findings"`
+		}
+		output := parako(t, "STORAGE_POSTGRESQL_URL", dsn, "doctor", "isolation", "--json")
+		if err := json.Unmarshal([]byte(output), &answer); err != nil || answer.Findings == nil || len(answer.Findings) > 0 {
+			t.Errorf("the doctor: %v, want no findings in\n%s", err, output)
+		}
+	}
 	first := db.Dump(t)
 	if diff := cmp.Diff(testkit.NewDB(t).Dump(t), first); diff != "" {
 		t.Errorf("the command line and the library differ (-library +command line)\n%s", diff)

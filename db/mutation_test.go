@@ -324,6 +324,15 @@ func mutate(t *testing.T, conn *pgx.Conn, name, sql string) []finding {
 	return findings(t, tx)
 }
 
+// PostgreSQL keeps what was granted on a column when the column is dropped.
+func TestDroppedColumnsAreNoFinding(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, testkit.NewDB(t).SuperDSN())
+	if found := mutate(t, conn, "a dropped column", "ALTER TABLE parako.clients DROP COLUMN active"); len(found) > 0 {
+		t.Errorf("findings: %v", found)
+	}
+}
+
 // The prefix of a name that PostgreSQL prints depends on search_path, and what it shows on who asks.
 func TestCleanDatabaseHasNoFindings(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,7 @@
 // Package internal_test holds the rules of the repository as tests: which package may import which (arch_test.go), what a
-// file may contain (repo_test.go), and what the SQL must say about tenants (migrations_test.go and queries_test.go, on the
-// scanner of sql_test.go). It tests no behaviour of the product. A rule that is in the way is changed here, in a commit
-// that says why; it is not worked around.
+// file may contain (repo_test.go), what the SQL must say about tenants (migrations_test.go and queries_test.go, on the
+// scanner of sql_test.go), and what a migration may do to a database in use (lint_test.go). It tests no behaviour of the
+// product. A rule that is in the way is changed here, in a commit that says why; it is not worked around.
 package internal_test
 
 import (

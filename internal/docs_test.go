@@ -118,6 +118,53 @@ func TestEveryTableIsDocumented(t *testing.T) {
 	}
 }
 
+// TestTheMigrationsPage holds the examples of the page to the rules that it explains. TestDocumentedMigrations runs them.
+func TestTheMigrationsPage(t *testing.T) {
+	t.Parallel()
+	const page = "docs/migrations.md"
+	text := read(t, page)
+	var all []*migration
+	for _, file := range migrationFiles(t) {
+		all = append(all, readMigration(file, read(t, file)))
+	}
+	examples := 0
+	for _, block := range sqlBlock.FindAllStringSubmatch(text, -1) {
+		file, sql := block[1], block[2]
+		switch {
+		case file != "":
+			examples++
+			for _, fault := range migrationFaults(sql) {
+				t.Errorf("%s: %s: %s", page, file, fault)
+			}
+			all = append(all, readMigration(page+": "+file, sql))
+		case queryName.MatchString(sql):
+			examples++
+			for _, fault := range tenantFaults(sql, tenantColumns(t)) {
+				t.Errorf("%s: %s: %s", page, queryName.FindStringSubmatch(sql)[1], fault)
+			}
+		}
+	}
+	if examples < 2 {
+		t.Errorf("%s: there are %d examples: this test looks for them in vain", page, examples)
+	}
+	for _, fault := range lint(all...) {
+		t.Error(fault)
+	}
+	rows := tableRows(text)
+	for _, rule := range lintRules {
+		if rows[rule.name] == "" {
+			t.Errorf("%s: no table has a row for the rule %s", page, rule.name)
+		}
+		delete(rows, rule.name)
+	}
+	for name := range rows {
+		t.Errorf("%s: there is no rule %s", page, name)
+	}
+}
+
+// sqlBlock matches a block of SQL and the name of the migration in the line above it, if it is one.
+var sqlBlock = regexp.MustCompile("(?s)(?:`(\\d{5}_\\w+\\.sql)`\n\n)?```sql\n(.*?)```")
+
 // TestSecurityPageNamesTests fails when a statement of the security page has lost the test that checks it.
 func TestSecurityPageNamesTests(t *testing.T) {
 	t.Parallel()

@@ -25,6 +25,7 @@ var migrationName = regexp.MustCompile(`^[0-9]{5}_[a-z0-9_]+\.sql$`)
 func TestMigrationsKeepTheirRules(t *testing.T) {
 	t.Parallel()
 	numbers := map[string]string{}
+	var all []*migration
 	for _, file := range migrationFiles(t) {
 		base := path.Base(file)
 		if !migrationName.MatchString(base) {
@@ -39,6 +40,10 @@ func TestMigrationsKeepTheirRules(t *testing.T) {
 		for _, fault := range migrationFaults(read(t, file)) {
 			t.Errorf("%s: %s", file, fault)
 		}
+		all = append(all, readMigration(file, read(t, file)))
+	}
+	for _, fault := range lint(all...) {
+		t.Error(fault)
 	}
 	if len(numbers) == 0 {
 		t.Error("db/migrations holds no migration")
@@ -57,25 +62,17 @@ func migrationFiles(t *testing.T) []string {
 	return files
 }
 
-// migrationFaults says which rules of a migration the file breaks.
+// migrationFaults says what every migration must have and this one lacks. lint has the rules for what it does.
 func migrationFaults(sql string) []string {
 	var faults []string
-	up, _, down := strings.Cut(sql, "\n-- +goose Down\n")
-	if !strings.HasPrefix(up, "-- +goose Up\n") && !strings.Contains(up, "\n-- +goose Up\n") || !down {
+	up, down, both := strings.Cut(sql, "\n-- +goose Down\n")
+	if !strings.HasPrefix(up, "-- +goose Up\n") && !strings.Contains(up, "\n-- +goose Up\n") || !both {
 		faults = append(faults, "needs the lines -- +goose Up and -- +goose Down")
 	}
 	statements := statementsOf(up)
-	if !strings.Contains(up, "-- +goose NO TRANSACTION\n") &&
-		(len(statements) == 0 || !strings.HasPrefix(statements[0], "set local lock_timeout = ")) {
-		faults = append(faults, "begins with SET LOCAL lock_timeout, so that a waiting migration does not stop the product")
-	}
-	for _, statement := range statements {
-		if createTrigger.MatchString(statement) {
-			faults = append(faults, "creates a trigger: Citus refuses them on distributed tables")
-		}
-		if strings.Contains(statement, " on delete set null") {
-			faults = append(faults, "says ON DELETE SET NULL, which would clear tenant_id too")
-		}
+	unlimited := func(part []string) bool { return len(part) == 0 || !lockTimeout.MatchString(part[0]) }
+	if !strings.Contains(up, "-- +goose NO TRANSACTION\n") && (unlimited(statements) || unlimited(statementsOf(down))) {
+		faults = append(faults, "Up and Down begin with SET LOCAL lock_timeout, so that a waiting migration does not stop the product")
 	}
 	for _, table := range tablesOf(up) {
 		if table.tenantColumn() != "" {
@@ -85,7 +82,8 @@ func migrationFaults(sql string) []string {
 	return faults
 }
 
-var createTrigger = regexp.MustCompile(`^create (or replace )?(constraint )?trigger `)
+// lockTimeout leaves no more than ten seconds.
+var lockTimeout = regexp.MustCompile(`^set local lock_timeout = '([1-9]|10)s'$`)
 
 // protectionFaults says what a tenant's table lacks in the file that creates it: it is distributed, then locked, then
 // opened by a pair of policies, so that no moment and no partly applied file leaves it open.
@@ -199,16 +197,21 @@ CREATE POLICY tenant_access ON parako.widgets AS PERMISSIVE TO parako_app
 GRANT SELECT, INSERT ON parako.widgets TO parako_app;
 
 -- +goose Down
+SET LOCAL lock_timeout = '3s';
 DROP TABLE parako.widgets;
 `
+	const waits = "Up and Down begin with SET LOCAL lock_timeout, so that a waiting migration does not stop the product"
 	tests := map[string]struct {
 		replace, with string
 		want          []string
 	}{
 		"the model is accepted":      {},
-		"no Down":                    {"-- +goose Down", "", []string{"needs the lines -- +goose Up and -- +goose Down"}},
-		"no lock_timeout":            {"SET LOCAL lock_timeout = '3s';", "", []string{"begins with SET LOCAL lock_timeout, so that a waiting migration does not stop the product"}},
-		"session-wide lock_timeout":  {"SET LOCAL", "SET", []string{"begins with SET LOCAL lock_timeout, so that a waiting migration does not stop the product"}},
+		"no Down":                    {"-- +goose Down", "", []string{"needs the lines -- +goose Up and -- +goose Down", waits}},
+		"no lock_timeout":            {"SET LOCAL lock_timeout = '3s';", "", []string{waits}},
+		"no lock_timeout in Down":    {"-- +goose Down\nSET LOCAL lock_timeout = '3s';", "-- +goose Down", []string{waits}},
+		"a lock_timeout of nothing":  {"'3s'", "'0s'", []string{waits}},
+		"a long lock_timeout":        {"'3s'", "'11s'", []string{waits}},
+		"session-wide lock_timeout":  {"SET LOCAL", "SET", []string{waits}},
 		"no transaction, no timeout": {"-- +goose Up\n-- widgets: what a tenant sells.\nSET LOCAL lock_timeout = '3s';", "-- +goose NO TRANSACTION\n-- +goose Up\n", nil},
 		"no tenant, no rules":        {"tenant_id uuid", "owner_id uuid", nil},
 		"not distributed":            {"SELECT parako.shard_table('parako.widgets');", "", []string{"widgets: SELECT parako.shard_table(…) is missing"}},
@@ -221,8 +224,6 @@ DROP TABLE parako.widgets;
 		"a policy of another table":  {"tenant_access ON parako.widgets", "tenant_access ON parako.gadgets", []string{"widgets: a PERMISSIVE policy is missing"}},
 		"policies only in a comment": {"CREATE POLICY tenant_access", "-- CREATE POLICY tenant_access\nSELECT", []string{"widgets: a PERMISSIVE policy is missing"}},
 		"distributed too late":       {"SELECT parako.shard_table('parako.widgets');\nALTER TABLE parako.widgets ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;", "ALTER TABLE parako.widgets ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;\nSELECT parako.shard_table('parako.widgets');", []string{"widgets: ENABLE ROW LEVEL SECURITY comes too early", "widgets: FORCE ROW LEVEL SECURITY comes too early"}},
-		"a trigger":                  {"-- +goose Down", "CREATE TRIGGER t BEFORE INSERT ON parako.widgets EXECUTE FUNCTION f();\n-- +goose Down", []string{"creates a trigger: Citus refuses them on distributed tables"}},
-		"SET NULL":                   {"ON DELETE CASCADE", "ON DELETE SET NULL", []string{"says ON DELETE SET NULL, which would clear tenant_id too"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -10,10 +10,12 @@ import (
 )
 
 // sqlToken is one word, literal, parameter or sign of SQL, as lexSQL returns it: keywords and names in lower case, a
-// parameter as @name (also where it was written sqlc.arg(name) or sqlc.narg(name)), strings and dollar quotes as 'text'.
-// A parenthesis and a CASE … END hold what they enclose in group; their text is "(" and "case".
+// parameter as @name (also where it was written sqlc.arg(name) or sqlc.narg(name)), strings and dollar quotes as 'text'
+// with the quotes inside doubled. A parenthesis and a CASE … END hold what they enclose in group; their text is "(" and
+// "case".
 type sqlToken struct {
 	text  string
+	line  int // from 1
 	group []sqlToken
 }
 
@@ -45,12 +47,15 @@ var sqlPattern = regexp.MustCompile(`(?is)` + strings.Join([]string{
 	`\S`, // any other sign
 }, "|"))
 
+// literal reports whether the token is a string.
+func (t sqlToken) literal() bool { return strings.HasPrefix(t.text, "'") }
+
+// unquote returns what a string says.
+func (t sqlToken) unquote() string { return strings.ReplaceAll(t.text[1:len(t.text)-1], "''", "'") }
+
 // lexSQL splits SQL into statements at the semicolons, and each statement into nested tokens. Comments disappear.
 func lexSQL(sql string) [][]sqlToken {
-	var flat []sqlToken
-	for _, word := range sqlWords(sql) {
-		flat = append(flat, sqlToken{text: word})
-	}
+	flat := sqlWords(sql)
 	var statements [][]sqlToken
 	for len(flat) > 0 {
 		var statement []sqlToken
@@ -62,28 +67,36 @@ func lexSQL(sql string) [][]sqlToken {
 	return statements
 }
 
-// sqlWords returns the text of every token, without comments.
-func sqlWords(sql string) []string {
-	var words []string
+// sqlWords returns every token, without comments and not nested.
+func sqlWords(sql string) []sqlToken {
+	var words []sqlToken
+	line := 1
 	for {
 		at := sqlPattern.FindStringIndex(sql)
 		if at == nil {
 			return words
 		}
-		word := sql[at[0]:at[1]]
-		sql = sql[at[1]:]
-		switch {
-		case strings.HasPrefix(word, "--"), strings.HasPrefix(word, "/*"):
-		case word[0] == '$' && word[len(word)-1] == '$':
-			text, rest, _ := strings.Cut(sql, word)
-			words, sql = append(words, "'"+text+"'"), rest
-		case word[0] == '\'':
-			words = append(words, word)
-		case word[0] == '"':
-			words = append(words, word[1:len(word)-1])
+		line += strings.Count(sql[:at[0]], "\n")
+		end := at[1]
+		word := sqlToken{text: sql[at[0]:end], line: line}
+		switch text := word.text; {
+		case strings.HasPrefix(text, "--"), strings.HasPrefix(text, "/*"):
+			word.text = ""
+		case text[0] == '$' && text[len(text)-1] == '$':
+			quoted, _, _ := strings.Cut(sql[end:], text)
+			end = min(end+len(quoted)+len(text), len(sql))
+			word.text = "'" + strings.ReplaceAll(quoted, "'", "''") + "'"
+		case text[0] == '\'':
+		case text[0] == '"':
+			word.text = text[1 : len(text)-1]
 		default:
-			words = append(words, strings.ToLower(word))
+			word.text = strings.ToLower(text)
 		}
+		if word.text != "" {
+			words = append(words, word)
+		}
+		line += strings.Count(sql[at[0]:end], "\n")
+		sql = sql[end:]
 	}
 }
 
@@ -103,7 +116,7 @@ func nest(flat []sqlToken, closing string) (tokens, rest []sqlToken) {
 		tokens = append(tokens, next)
 		if n := len(tokens); n >= 4 && next.text == "(" && len(next.group) == 1 && // sqlc.arg(name) → @name
 			tokens[n-4].is("sqlc") && tokens[n-3].is(".") && tokens[n-2].is("arg", "narg") {
-			parameter := sqlToken{text: "@" + strings.Trim(next.group[0].text, "'")}
+			parameter := sqlToken{text: "@" + strings.Trim(next.group[0].text, "'"), line: next.line}
 			tokens = append(tokens[:n-4], parameter)
 		}
 	}
@@ -136,7 +149,7 @@ func TestLexSQL(t *testing.T) {
 		"comments disappear":                 {"SELECT 1 -- a; b\n, /* c; */ 2;", []string{"select 1 , 2"}},
 		"a string keeps its signs":           {"SELECT 'a; -- ''b'", []string{"select 'a; -- ''b'"}},
 		"a quoted name is a name":            {`SELECT "Select"`, []string{"select Select"}},
-		"a dollar quote is one string":       {"DO $$ BEGIN; END $$; DO $f$ a; $$ b $f$", []string{"do ' BEGIN; END '", "do ' a; $$ b '"}},
+		"a dollar quote is one string":       {"DO $$ BEGIN; END $$; DO $f$ a; $$ 'b' $f$", []string{"do ' BEGIN; END '", "do ' a; $$ ''b'' '"}},
 		"parameters have one form":           {"SELECT @a::text, sqlc.narg('b'), sqlc.arg(c), $1", []string{"select @a :: text , @b , @c , $1"}},
 		"an operator is not a parameter":     {"SELECT a @> b, c<=-1", []string{"select a @> b , c <=- 1"}},
 		"parentheses and cases are nested":   {"SELECT (a, (b)), CASE WHEN c THEN d END", []string{"select (a , (b)) , case when c then d end"}},

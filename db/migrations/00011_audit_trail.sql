@@ -3,6 +3,8 @@
 SET LOCAL lock_timeout = '3s';
 
 -- lint: allow rename: the old table stays under another name, as the first partition of the new one
+-- lint: allow drop: there was no release yet; the new table has a key, an index and grants of its own
+-- lint: allow policy: there was no release yet; the new table has the policies of the old one
 -- The rows stay where they are. Its key has to begin with the tenant and to contain the time.
 -- +goose StatementBegin
 DO $partition$
@@ -133,6 +135,7 @@ $views$;
 
 -- One partition a month of each table of the trail, up to so many months after the present one. It runs as the owner, and
 -- says how many it made.
+-- lint: allow data: it runs later, with FORCE lifted; a SET LOCAL would last until its caller's transaction ends
 -- +goose StatementBegin
 CREATE FUNCTION audit.extend(months integer) RETURNS integer
     LANGUAGE plpgsql
@@ -171,6 +174,8 @@ $$;
 -- +goose StatementEnd
 
 -- Drops the partitions whose events are all older, and records it. It runs as the owner, and says how many it dropped.
+-- lint: allow drop: it runs later, for months whose time is over
+-- lint: allow data: it runs later, with FORCE lifted; a SET LOCAL would last until its caller's transaction ends
 -- +goose StatementBegin
 CREATE FUNCTION audit.expire(before timestamptz) RETURNS integer
     LANGUAGE plpgsql
@@ -237,6 +242,7 @@ $$;
 -- Seals what the tenant has not sealed yet, at most 4096 events and those of one month, and returns the seal; no row when
 -- there was nothing to seal. It waits for nobody: an event whose transaction commits late is in a later seal, for five
 -- minutes.
+-- lint: allow data: parako_app runs it, in a transaction of the tenant
 -- +goose StatementBegin
 CREATE FUNCTION audit.seal(tenant uuid) RETURNS TABLE (seal_no bigint, events integer, hash bytea)
     LANGUAGE plpgsql
@@ -385,6 +391,8 @@ DROP TABLE parako.audit_drops;
 DROP TABLE parako.audit_leaves;
 DROP TABLE parako.audit_seals;
 -- The rows of all partitions return into the first one, which becomes the table again.
+-- lint: allow force: the first one is forced again under its old name, the others are dropped with their parent
+-- lint: allow data: FORCE is lifted from all that it reads and writes
 -- +goose StatementBegin
 DO $partition$
 DECLARE

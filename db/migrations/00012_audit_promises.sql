@@ -175,6 +175,7 @@ WITH spaces AS (
       JOIN pg_class AS c ON c.relnamespace = s.oid
       JOIN pg_attribute AS a ON a.attrelid = c.oid
      WHERE a.attacl IS NOT NULL
+       AND NOT a.attisdropped -- PostgreSQL keeps the privileges, and nobody can use them
      UNION ALL -- without a list of its own a function may be called by everybody
     SELECT format('%I.%I(%s)', s.nspname, p.proname, replace(oidvectortypes(p.proargtypes), 'parako.', '')), NULL, NULL, p.proowner,
            coalesce(p.proacl, acldefault('f', p.proowner))
