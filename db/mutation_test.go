@@ -337,13 +337,14 @@ func TestDroppedColumnsAreNoFinding(t *testing.T) {
 func TestCleanDatabaseHasNoFindings(t *testing.T) {
 	t.Parallel()
 	db := testkit.NewDB(t)
+	direct := db.Direct().AppDSN() // a pooler takes no search_path from a client
 	for name, dsn := range map[string]string{
 		"the application":        db.AppDSN(),
 		"the owner":              db.OwnerDSN(),
 		"a superuser":            db.SuperDSN(),
 		"the auditor":            as(t, db.SuperDSN(), "parako_auditor"),
-		"with a path to parako":  db.AppDSN() + "&search_path=parako,audit",
-		"with no path to public": db.AppDSN() + "&search_path=pg_catalog",
+		"with a path to parako":  direct + "&search_path=parako,audit",
+		"with no path to public": direct + "&search_path=pg_catalog",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

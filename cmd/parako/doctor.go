@@ -36,7 +36,7 @@ func doctorIsolation(ctx context.Context, p *process, args []string) error {
 	if url.Empty() {
 		return errors.New("set STORAGE_POSTGRESQL_URL (role parako_app, or parako_auditor) or DATABASE_URL (the owner)")
 	}
-	s, err := store.Open(ctx, store.Options{AppURL: url})
+	s, err := store.Open(ctx, store.Options{AppURL: url, Pooled: c.Pooler == config.TransactionPooler})
 	if err != nil {
 		return err
 	}

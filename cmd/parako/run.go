@@ -148,7 +148,7 @@ func (p *process) database(ctx context.Context) (*store.Store, error) {
 	if c.PostgresURL.Empty() || c.PlatformURL.Empty() {
 		return nil, errors.New("set STORAGE_POSTGRESQL_URL (role parako_app) and STORAGE_POSTGRESQL_PLATFORM_URL (role parako_platform)")
 	}
-	s, err := store.Open(ctx, store.Options{AppURL: c.PostgresURL, PlatformURL: c.PlatformURL})
+	s, err := store.Open(ctx, store.Options{AppURL: c.PostgresURL, PlatformURL: c.PlatformURL, Pooled: c.Pooler == config.TransactionPooler})
 	if err != nil {
 		return nil, err
 	}

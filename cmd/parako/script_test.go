@@ -55,8 +55,13 @@ func database(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	*kept = db
 	ts.Setenv("DATABASE_URL", db.OwnerDSN())
-	ts.Setenv("STORAGE_POSTGRESQL_URL", db.AppDSN())
-	ts.Setenv("STORAGE_POSTGRESQL_PLATFORM_URL", db.PlatformDSN())
+	o := db.Options()
+	ts.Setenv("STORAGE_POSTGRESQL_URL", o.AppURL.Reveal())
+	ts.Setenv("STORAGE_POSTGRESQL_PLATFORM_URL", o.PlatformURL.Reveal())
+	if o.Pooled {
+		ts.Setenv("STORAGE_POSTGRESQL_POOLER", "transaction")
+	}
+	ts.Setenv("DIRECT_APP_URL", db.Direct().AppDSN())
 	ts.Setenv("SUPERUSER_URL", db.SuperDSN())
 	ts.Setenv("ENCRYPTION_KEY", hex.EncodeToString(secret.NewDataKey()))
 	ts.Setenv("DEPLOYMENT_ENVIRONMENT", "production")

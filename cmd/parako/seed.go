@@ -78,7 +78,7 @@ func demoBrands() []demoBrand {
 // seed makes the demo tenants, or finds those of an earlier run. Their passwords and secrets derive from the encryption key,
 // so that they are random, different on every machine, and the same on the next run.
 func seed(ctx context.Context, c config.Config, o devOptions) (seeded, error) {
-	s, err := store.Open(ctx, store.Options{AppURL: c.PostgresURL, PlatformURL: c.PlatformURL})
+	s, err := store.Open(ctx, store.Options{AppURL: c.PostgresURL, PlatformURL: c.PlatformURL, Pooled: c.Pooler == config.TransactionPooler})
 	if err != nil {
 		return seeded{}, err
 	}

@@ -29,6 +29,14 @@ const (
 	Production  Environment = "production"
 )
 
+// Pooler is a program between the server and PostgreSQL that the server has to know about. Empty: there is none, or one that
+// gives every client a session of its own.
+type Pooler string
+
+// TransactionPooler is pgbouncer with pool_mode = transaction, and what behaves like it: every transaction may get another
+// session, so nothing is kept in one.
+const TransactionPooler Pooler = "transaction"
+
 // Config is everything the process takes from its environment. docs/operators.md is the reference of the names.
 type Config struct {
 	Environment Environment `env:"DEPLOYMENT_ENVIRONMENT"`
@@ -47,6 +55,8 @@ type Config struct {
 	PostgresURL secret.String `env:"STORAGE_POSTGRESQL_URL"`
 	// PlatformURL connects as parako_platform.
 	PlatformURL secret.String `env:"STORAGE_POSTGRESQL_PLATFORM_URL"`
+	// Pooler is what these two URLs lead to when it is not PostgreSQL itself.
+	Pooler Pooler `env:"STORAGE_POSTGRESQL_POOLER"`
 
 	// RedisURL is redis:// or rediss://; empty means that every instance works alone.
 	RedisURL secret.String `env:"REDIS_URL"`
@@ -110,6 +120,7 @@ func Load(environ []string) (Config, error) {
 			reflect.TypeFor[bool]():           parseBool,
 			reflect.TypeFor[[]string]():       parseList,
 			reflect.TypeFor[[]netip.Prefix](): parsePrefixes,
+			reflect.TypeFor[Pooler]():         parsePooler,
 		},
 	})
 	if err != nil {
@@ -129,6 +140,13 @@ func parseBool(s string) (any, error) {
 		return false, nil
 	}
 	return nil, errFormat
+}
+
+func parsePooler(s string) (any, error) {
+	if Pooler(s) != TransactionPooler {
+		return nil, errFormat
+	}
+	return TransactionPooler, nil
 }
 
 func parseList(s string) (any, error) {
@@ -165,6 +183,7 @@ var forms = map[reflect.Type]string{
 	reflect.TypeFor[int64]():          "a whole number",
 	reflect.TypeFor[time.Duration]():  "a duration such as 10s",
 	reflect.TypeFor[[]netip.Prefix](): "a list of addresses and prefixes such as 127.0.0.1, 10.0.0.0/8",
+	reflect.TypeFor[Pooler]():         "transaction, or not set",
 }
 
 // explain names the variables at fault without repeating their values, which may be secrets in the wrong place.

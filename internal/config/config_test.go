@@ -81,7 +81,8 @@ func TestLoadTakesEveryVariable(t *testing.T) {
 	t.Parallel()
 	got := load(t,
 		"DEPLOYMENT_ENVIRONMENT=staging", "DEPLOYMENT_SERVER_HOST=::1", "DEPLOYMENT_SERVER_PORT=80", "DEPLOYMENT_SHUTDOWN_GRACE=1m30s",
-		"DATABASE_URL=postgres://owner@db/parako", "REDIS_URL=rediss://cache:6380/2", "TRUSTED_PROXIES=127.0.0.1",
+		"DATABASE_URL=postgres://owner@db/parako", "STORAGE_POSTGRESQL_POOLER=transaction", "REDIS_URL=rediss://cache:6380/2",
+		"TRUSTED_PROXIES=127.0.0.1",
 		"MULTI_TENANCY_ENABLED=TRUE", "MULTI_TENANCY_EXTRACTION_PRIORITY= subdomain , header", "MULTI_TENANCY_TENANT_HEADER=X-Org",
 		"MULTI_TENANCY_PROVIDER_POOL_MAX_SIZE=7", "MULTI_TENANCY_PROVIDER_POOL_IDLE_TTL_MS=8", "MULTI_TENANCY_PROVIDER_POOL_CLEANUP_INTERVAL_MS=9",
 		"METRICS_ADDR=:1", "SECURITY_LOGGING_LEVEL=debug", "SECURITY_LOGGING_PRETTY_PRINT=True")
@@ -90,6 +91,7 @@ func TestLoadTakesEveryVariable(t *testing.T) {
 		DatabaseURL: secret.NewString("postgres://owner@db/parako"),
 		PostgresURL: secret.NewString(complete()["STORAGE_POSTGRESQL_URL"]),
 		PlatformURL: secret.NewString(complete()["STORAGE_POSTGRESQL_PLATFORM_URL"]),
+		Pooler:      config.TransactionPooler,
 		RedisURL:    secret.NewString("rediss://cache:6380/2"), RedisPort: 6379,
 		EncryptionKey:  secret.NewString(complete()["ENCRYPTION_KEY"]),
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
@@ -178,10 +180,12 @@ func TestFaults(t *testing.T) {
 				"DEPLOYMENT_SERVER_PORT=" + canary, "DEPLOYMENT_SHUTDOWN_GRACE=10", "REDIS_PORT=1e3", "REDIS_DATABASE=one",
 				"TRUSTED_PROXIES=" + canary, "MULTI_TENANCY_ENABLED=yes", "MULTI_TENANCY_PROVIDER_POOL_MAX_SIZE=many",
 				"MULTI_TENANCY_PROVIDER_POOL_IDLE_TTL_MS=30m", "SECURITY_LOGGING_PRETTY_PRINT=" + canary,
+				"STORAGE_POSTGRESQL_POOLER=session",
 			},
 			want: []string{
 				"DEPLOYMENT_SERVER_PORT must be a whole number",
 				"DEPLOYMENT_SHUTDOWN_GRACE must be a duration such as 10s",
+				"STORAGE_POSTGRESQL_POOLER must be transaction, or not set",
 				"REDIS_PORT must be a whole number",
 				"REDIS_DATABASE must be a whole number",
 				"TRUSTED_PROXIES must be a list of addresses and prefixes such as 127.0.0.1, 10.0.0.0/8",

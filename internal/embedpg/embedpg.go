@@ -102,6 +102,20 @@ func (c *Cluster) DSN(user, database string) string {
 	return dsn.String()
 }
 
+// Beside starts a program that belongs to the server, such as a pooler before it: as the server's user, in the folder of its
+// socket, with nothing of our environment, and on Linux for no longer than this process lives. ctx bounds the start alone.
+// The program writes to output. stop interrupts it and waits for its end; call it before [Cluster.Stop].
+func (c *Cluster) Beside(ctx context.Context, output *os.File, program string, args ...string) (stop func() error, err error) {
+	cmd := c.user.bare(context.WithoutCancel(ctx), program, args...)
+	cmd.Dir = c.socket
+	cmd.Stdout, cmd.Stderr = output, output
+	p, err := launch(cmd)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", program, err)
+	}
+	return p.interrupt, nil
+}
+
 // Stop ends the server, waits for it and releases the directory, whose data stays. Open transactions are rolled back
 // and connections closed. A second call returns what the first returned. It fails when the server did not end in good
 // order; it has ended all the same.

@@ -112,10 +112,10 @@ func privateFolder(path string, a account) error {
 	return a.own(path)
 }
 
-// process is the running server.
+// process is the running server, or a program beside it.
 type process struct {
 	cmd   *exec.Cmd
-	ended chan struct{} // closed when the server has ended; then err says how
+	ended chan struct{} // closed when it has ended; then err says how
 	err   error
 }
 
@@ -144,11 +144,11 @@ func launch(cmd *exec.Cmd) (*process, error) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// interrupt asks the server for a fast shutdown and waits for its end. One that is still there after stopGrace is told
-// to drop everything, which the next start repairs.
+// interrupt asks for a fast shutdown and waits for the end. What is still there after stopGrace is told to drop everything,
+// which the next start repairs.
 func (p *process) interrupt() error {
 	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("stop PostgreSQL: %w", err)
+		return fmt.Errorf("stop %s: %w", p.cmd.Path, err)
 	}
 	patience := time.NewTimer(stopGrace)
 	defer patience.Stop()
@@ -159,7 +159,7 @@ func (p *process) interrupt() error {
 		<-p.ended
 	}
 	if p.err != nil {
-		return fmt.Errorf("stop PostgreSQL: %w", p.err)
+		return fmt.Errorf("stop %s: %w", p.cmd.Path, p.err)
 	}
 	return nil
 }

@@ -7,16 +7,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/oauth2"
 
+	"parako/internal/testkit"
 	"parako/internal/testkit/app"
 )
 
@@ -55,13 +51,13 @@ func BenchmarkRequests(b *testing.B) {
 			one(b)                    // Connections, statements and the provider are warm.
 			a.Superuser(b, "ANALYZE") // Autovacuum does this elsewhere.
 			b.ReportAllocs()
-			before := cpuSeconds(b)
+			before := testkit.CPUSeconds(b)
 			n := 0
 			for b.Loop() {
 				one(b)
 				n++
 			}
-			b.ReportMetric((cpuSeconds(b)-before)/float64(n)*1000, "cpu-s/1000req")
+			b.ReportMetric((testkit.CPUSeconds(b)-before)/float64(n)*1000, "cpu-s/1000req")
 		})
 	}
 	run("discovery", func(b *testing.B) {
@@ -148,41 +144,4 @@ func BenchmarkRequests(b *testing.B) {
 func asPost(tb testing.TB, a *app.App, t app.Tenant) {
 	tb.Helper()
 	a.Superuser(tb, "UPDATE parako.clients SET token_endpoint_auth_method = 'client_secret_post' WHERE id = $1", t.M2M.ID)
-}
-
-// cpuSeconds is the CPU time that this process and everything it started, PostgreSQL above all, have used so far.
-func cpuSeconds(tb testing.TB) float64 {
-	tb.Helper()
-	var self syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &self); err != nil {
-		tb.Fatal(err)
-	}
-	seconds := time.Duration(self.Utime.Nano() + self.Stime.Nano()).Seconds()
-	parents, ticks := map[int]int{}, map[int]float64{}
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for _, stat := range stats {
-		text, err := os.ReadFile(stat)
-		if err != nil {
-			continue // It has ended meanwhile.
-		}
-		pid, _ := strconv.Atoi(strings.Split(stat, "/")[2])
-		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+2:]))
-		parents[pid], _ = strconv.Atoi(fields[1])
-		for _, field := range fields[11:15] { // utime, stime, and those of ended children
-			n, _ := strconv.ParseFloat(field, 64)
-			ticks[pid] += n / 100
-		}
-	}
-	for pid := range parents {
-		for up := parents[pid]; up > 1; up = parents[up] {
-			if up == os.Getpid() {
-				seconds += ticks[pid]
-				break
-			}
-		}
-	}
-	return seconds
 }

@@ -69,7 +69,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	vault := tenant.Vault{Master: master}
 	s := &Server{o: o, metrics: telemetry.NewMetrics(), secure: base.Scheme == "https"}
-	s.store, err = store.Open(ctx, store.Options{AppURL: o.Config.PostgresURL, PlatformURL: o.Config.PlatformURL})
+	s.store, err = store.Open(ctx, store.Options{
+		AppURL: o.Config.PostgresURL, PlatformURL: o.Config.PlatformURL, Pooled: o.Config.Pooler == config.TransactionPooler,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func TestCheck(t *testing.T) {
 			if tt.sql != "" {
 				exec(t, db, strings.ReplaceAll(tt.sql, "$role", own))
 			}
-			o := store.Options{AppURL: secret.NewString(db.AppDSN()), PlatformURL: secret.NewString(db.PlatformDSN())}
+			o := db.Options()
 			if tt.app != nil {
 				o.AppURL = secret.NewString(tt.app(db, as(t, db, own)))
 			}
@@ -168,7 +168,7 @@ func TestCheckOfTheSchemasVersion(t *testing.T) {
 	t.Parallel()
 	check := func(t *testing.T, db *testkit.DB) string {
 		t.Helper()
-		err := open(t, store.Options{AppURL: secret.NewString(db.AppDSN())}).Check(t.Context())
+		err := open(t, db.Options()).Check(t.Context())
 		if err == nil {
 			return ""
 		}

@@ -21,7 +21,7 @@ const (
 
 func (m mode) begin() string {
 	if m == readWrite {
-		return "begin"
+		return "begin" // and not "begin read write", which would overrule an administrator who allows no writes
 	}
 	return "begin read only"
 }

@@ -111,8 +111,14 @@ func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	db := testkit.NewDB(t)
 	acme := testkit.Tenant(t, db.Store(t), "acme").ID
-	w, dsn := tap(t, db.AppDSN()+"&pool_max_conns=1")
-	s := open(t, store.Options{AppURL: secret.NewString(dsn)}) // closes before the wire: cleanups run backwards
+	t.Run("to PostgreSQL", func(t *testing.T) { roundTrips(t, db.Direct().Options("pool_max_conns=1"), acme) })
+	t.Run("to pgbouncer", func(t *testing.T) { roundTrips(t, db.Pooled(t).Options("pool_max_conns=1"), acme) })
+}
+
+func roundTrips(t *testing.T, o store.Options, acme uuid.UUID) {
+	w, dsn := tap(t, o.AppURL.Reveal())
+	o.AppURL = secret.NewString(dsn)
+	s := open(t, o) // closes before the wire: cleanups run backwards
 
 	type step = func(context.Context, *store.Tx) error
 	one := func(ctx context.Context, tx *store.Tx) error { // a question for one row

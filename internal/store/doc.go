@@ -3,6 +3,9 @@
 // to that tenant whatever the statement says. Statements that cross tenants need [Store.InPlatform], which connects as
 // another role.
 //
+// A transaction needs nothing of its session but what it sets itself, so that sessions may be shared by a pooler
+// ([Options.Pooled]).
+//
 // The package refuses to run a statement outside a transaction, to change the tenant of a transaction, and to serve as a
 // role that row-level security does not bind ([Store.Check]).
 //

@@ -40,3 +40,13 @@ func (s *Store) Plant(ctx context.Context, tenant uuid.UUID, nth int) (map[strin
 	})
 	return tables, err
 }
+
+// Ask runs a statement that is not among the generated ones, which all name the tenant: what keeps this one to its tenant is
+// the transaction alone.
+func (tx *Tx) Ask(ctx context.Context, sql string, args ...any) ([]string, error) {
+	rows, err := tx.talk.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}

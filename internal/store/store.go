@@ -20,6 +20,9 @@ type Options struct {
 	AppURL secret.String
 	// PlatformURL connects as parako_platform, for what crosses tenants. Empty: [Store.InPlatform] fails.
 	PlatformURL secret.String
+	// Pooled says that the URLs lead to a pooler in transaction mode, which gives every transaction the next free session:
+	// statements are not prepared then. It is no harm on a direct connection, only slower.
+	Pooled bool
 	// Now is the clock that transactions read once, at their begin. Nil means time.Now.
 	Now func() time.Time
 }
@@ -42,11 +45,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		s.now = time.Now
 	}
 	var err error
-	if s.app, err = openPool(ctx, o.AppURL, 0); err != nil {
+	if s.app, err = openPool(ctx, o.AppURL, o.Pooled, 0); err != nil {
 		return nil, fmt.Errorf("open database pool: %w", err)
 	}
 	if !o.PlatformURL.Empty() {
-		if s.platform, err = openPool(ctx, o.PlatformURL, platformConns); err != nil {
+		if s.platform, err = openPool(ctx, o.PlatformURL, o.Pooled, platformConns); err != nil {
 			s.app.Close()
 			return nil, fmt.Errorf("open platform pool: %w", err)
 		}
@@ -55,7 +58,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 // openPool leaves the size to the URL (pool_max_conns) or to pgx unless maxConns is positive.
-func openPool(ctx context.Context, url secret.String, maxConns int32) (*pgxpool.Pool, error) {
+func openPool(ctx context.Context, url secret.String, pooled bool, maxConns int32) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url.Reveal())
 	if err != nil {
 		// pgx repeats the URL, password masked, but a malformed one may defeat the masking.
@@ -63,6 +66,11 @@ func openPool(ctx context.Context, url secret.String, maxConns int32) (*pgxpool.
 	}
 	if maxConns > 0 {
 		cfg.MaxConns = maxConns
+	}
+	if pooled {
+		// A prepared statement is remembered by the session, its description on this side. Either way an execution takes one
+		// round trip; without the former PostgreSQL parses and plans each.
+		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	// A connection inside a transaction would carry its tenant to the next borrower: the pool closes it instead, without
 	// being told. An AfterRelease that looked again would cost a goroutine and keep the connection from the next borrower

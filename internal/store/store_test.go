@@ -36,9 +36,7 @@ type fixture struct {
 func setup(t *testing.T) fixture {
 	t.Helper()
 	db := testkit.NewDB(t)
-	s := open(t, store.Options{
-		AppURL: secret.NewString(db.AppDSN() + "&pool_max_conns=1"), PlatformURL: secret.NewString(db.PlatformDSN()),
-	})
+	s := open(t, db.Options("pool_max_conns=1"))
 	return fixture{Store: s, db: db, acme: testkit.Tenant(t, s, "acme").ID, umbra: testkit.Tenant(t, s, "umbra").ID}
 }
 
@@ -458,10 +456,8 @@ func recovered(fn func() error) (err error) {
 func TestContextThatEndsInsideAStatement(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	// The role's own limits would end the statement on a slow machine.
-	f.Store = open(t, store.Options{
-		AppURL: secret.NewString(f.db.AppDSN() + "&pool_max_conns=1&lock_timeout=0&statement_timeout=0"),
-	})
+	// The role's own limits would end the statement on a slow machine; a pooler takes no others from a client.
+	f.Store = open(t, f.db.Direct().Options("pool_max_conns=1", "lock_timeout=0", "statement_timeout=0"))
 	// Another connection holds a row that the statement needs.
 	holder := connect(t, f.db.SuperDSN())
 	if _, err := holder.Exec(t.Context(), "BEGIN"); err != nil {
@@ -515,9 +511,7 @@ func TestFailedTransactionCannotBeCommitted(t *testing.T) {
 	f := setup(t)
 	unpreparable := testkit.NewDB(t)
 	exec(t, unpreparable, "DROP TABLE parako.tenant_settings CASCADE")
-	broken := fixture{Store: open(t, store.Options{
-		AppURL: secret.NewString(unpreparable.AppDSN() + "&pool_max_conns=1"), PlatformURL: secret.NewString(unpreparable.PlatformDSN()),
-	})}
+	broken := fixture{Store: open(t, unpreparable.Options("pool_max_conns=1"))}
 	broken.acme = testkit.Tenant(t, broken.Store, "acme").ID
 	missing := func(ctx context.Context, tx *store.Tx) {
 		if _, err := tx.SettingsList(ctx, tx.Tenant()); err == nil {
@@ -764,8 +758,9 @@ func TestPlatform(t *testing.T) {
 	f := setup(t)
 	t.Run("needs its own login", func(t *testing.T) {
 		t.Parallel()
-		s := open(t, store.Options{AppURL: secret.NewString(f.db.AppDSN())})
-		err := s.InPlatform(t.Context(), func(context.Context, *store.PlatformTx) error { return nil })
+		o := f.db.Options()
+		o.PlatformURL = secret.String{}
+		err := open(t, o).InPlatform(t.Context(), func(context.Context, *store.PlatformTx) error { return nil })
 		if !errors.Is(err, store.ErrNoPlatform) {
 			t.Errorf("InPlatform: %v, want ErrNoPlatform", err)
 		}
@@ -810,9 +805,7 @@ func TestManyTenantsShareAFewConnections(t *testing.T) {
 	t.Parallel()
 	const tenants, workers, rounds = 12, 24, 12
 	db := testkit.NewDB(t)
-	s := open(t, store.Options{
-		AppURL: secret.NewString(db.AppDSN() + "&pool_max_conns=3"), PlatformURL: secret.NewString(db.PlatformDSN()),
-	})
+	s := open(t, db.Options("pool_max_conns=3"))
 	ids := make([]uuid.UUID, tenants)
 	for i := range ids {
 		ids[i] = testkit.Tenant(t, s, fmt.Sprintf("tenant%d", i)).ID

@@ -243,7 +243,9 @@ func TestPollThatFailsKeepsNothingFresh(t *testing.T) {
 	db := testkit.NewDB(t)
 	s := db.Store(t)
 	testkit.Tenant(t, s, "acme")
-	blind, err := store.Open(t.Context(), store.Options{AppURL: secret.NewString(db.AppDSN())}) // it has no platform to poll with
+	o := db.Options()
+	o.PlatformURL = secret.String{} // it has no platform to poll with
+	blind, err := store.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,13 +35,31 @@ type DB struct {
 	Name string
 
 	cluster *embedpg.Cluster
+	pooler  *pooler // before the two roles of the product; nil: none
 }
 
 // AppDSN connects as parako_app, the role that serves requests: row-level security applies.
-func (d *DB) AppDSN() string { return d.cluster.DSN(appRole, d.Name) }
+func (d *DB) AppDSN() string { return d.served(appRole) + d.bareMode() }
 
 // PlatformDSN connects as parako_platform, the role of the control plane.
-func (d *DB) PlatformDSN() string { return d.cluster.DSN(platformRole, d.Name) }
+func (d *DB) PlatformDSN() string { return d.served(platformRole) + d.bareMode() }
+
+// served leads a role of the product to the pooler where there is one.
+func (d *DB) served(role string) string {
+	dsn := d.cluster.DSN(role, d.Name)
+	if d.pooler == nil {
+		return dsn
+	}
+	return d.pooler.dsn(dsn)
+}
+
+// bareMode tells a connection that no store opens that it is pooled.
+func (d *DB) bareMode() string {
+	if d.pooler == nil {
+		return ""
+	}
+	return "&default_query_exec_mode=cache_describe"
+}
 
 // OwnerDSN connects as parako_owner, which is no superuser, owns the database and its schema, and ran the migrations.
 func (d *DB) OwnerDSN() string { return d.cluster.DSN(ownerRole, d.Name) }
@@ -125,6 +143,7 @@ type server struct {
 	failed   error      // why the start failed: each test says so, and none tries again
 	dir      string
 	cluster  *embedpg.Cluster
+	pooler   *pooler   // before all databases; nil: none
 	admin    *pgx.Conn // as superuser
 	template string
 	count    int // of databases made, for their names
@@ -143,7 +162,7 @@ func (s *server) create(ctx context.Context, empty bool) (*DB, error) {
 		return nil, s.failed
 	}
 	s.count++
-	d := &DB{Name: fmt.Sprintf("parako_test_%d", s.count), cluster: s.cluster}
+	d := &DB{Name: fmt.Sprintf("parako_test_%d", s.count), cluster: s.cluster, pooler: s.pooler}
 	template := s.template
 	if empty {
 		template = "template1"
@@ -171,6 +190,11 @@ func (s *server) start(ctx context.Context) error {
 	}
 	if s.cluster, err = embedpg.Start(ctx, embedpg.Options{Dir: s.dir}); err != nil {
 		return err
+	}
+	if program := os.Getenv(poolerVariable); program != "" {
+		if s.pooler, err = startPooler(ctx, s.cluster, program); err != nil {
+			return fmt.Errorf("%s: %w", poolerVariable, err)
+		}
 	}
 	if s.admin, err = pgx.Connect(ctx, s.cluster.DSN(superuser, "postgres")); err != nil {
 		return err
@@ -206,8 +230,11 @@ func (s *server) close() error {
 		_ = s.admin.Close(context.Background())
 	}
 	var err error
+	if s.pooler != nil {
+		_, err = s.pooler.close()
+	}
 	if s.cluster != nil {
-		err = s.cluster.Stop()
+		err = errors.Join(err, s.cluster.Stop())
 	}
 	if s.dir != "" {
 		err = errors.Join(err, os.RemoveAll(s.dir))

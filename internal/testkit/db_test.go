@@ -3,6 +3,7 @@ package testkit
 import (
 	"context"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -100,6 +101,19 @@ func TestDatabaseIsDroppedWithItsConnections(t *testing.T) {
 	conn := connect(t, NewDB(t).SuperDSN())
 	if got := rows(t, conn, "SELECT datname::text FROM pg_database WHERE datname = $1", name); len(got) != 0 {
 		t.Errorf("%s is still there", name)
+	}
+}
+
+func TestPooledConnectionsShareASession(t *testing.T) {
+	t.Parallel()
+	d := NewDB(t).Pooled(t, "default_pool_size = 1")
+	const session = "SELECT current_user || pg_backend_pid()"
+	if one, other := rows(t, connect(t, d.AppDSN()), session), rows(t, connect(t, d.AppDSN()), session); !slices.Equal(one, other) {
+		t.Errorf("behind the pooler are %s and %s, want one session for both", one, other)
+	}
+	direct := d.Direct().AppDSN()
+	if one, other := rows(t, connect(t, direct), session), rows(t, connect(t, direct), session); slices.Equal(one, other) {
+		t.Errorf("two direct connections are both %s", one)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,16 @@ import (
 	"parako/internal/tenant"
 )
 
+// Options are what a store needs to open the database with both roles. Parameters of pgx, such as pool_max_conns=1, are added
+// to both URLs.
+func (d *DB) Options(parameters ...string) store.Options {
+	suffix := strings.Join(append([]string{""}, parameters...), "&")
+	return store.Options{
+		AppURL: secret.NewString(d.served(appRole) + suffix), PlatformURL: secret.NewString(d.served(platformRole) + suffix),
+		Pooled: d.pooler != nil,
+	}
+}
+
 // Store opens the database as the product does, with both roles and the machine's clock, until the test is over.
 func (d *DB) Store(tb testing.TB) *store.Store {
 	tb.Helper()
@@ -27,9 +38,9 @@ func (d *DB) Store(tb testing.TB) *store.Store {
 // machine's: rows that the schema dates itself carry the real time.
 func (d *DB) StoreAt(tb testing.TB, now func() time.Time) *store.Store {
 	tb.Helper()
-	s, err := store.Open(tb.Context(), store.Options{
-		AppURL: secret.NewString(d.AppDSN()), PlatformURL: secret.NewString(d.PlatformDSN()), Now: now,
-	})
+	o := d.Options()
+	o.Now = now
+	s, err := store.Open(tb.Context(), o)
 	if err != nil {
 		tb.Fatalf("open store: %v", err)
 	}

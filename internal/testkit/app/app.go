@@ -79,9 +79,10 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 	a.Addr = listener.Addr().String()
 	_, port, err := net.SplitHostPort(a.Addr)
 	check(tb, err)
+	o := db.Options()
 	a.Config = config.Config{
 		Environment: config.Development, Host: "127.0.0.1", URL: "http://localhost:" + port,
-		PostgresURL: secret.NewString(db.AppDSN()), PlatformURL: secret.NewString(db.PlatformDSN()),
+		PostgresURL: o.AppURL, PlatformURL: o.PlatformURL,
 		RedisURL: secret.NewString("redis://" + redis.Addr()), RedisPort: 6379,
 		EncryptionKey:  secret.NewString(hex.EncodeToString(secret.NewDataKey())),
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, ShutdownGrace: 10 * time.Second,
@@ -93,6 +94,9 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 	if a.Config.Port, err = strconv.Atoi(port); err != nil {
 		tb.Fatal(err)
 	}
+	if o.Pooled {
+		a.Config.Pooler = config.TransactionPooler
+	}
 	for _, f := range change {
 		f(&a.Config)
 	}
@@ -100,9 +104,7 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 	log := slog.New(slog.NewTextHandler(a.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	a.Server, err = server.New(tb.Context(), server.Options{Config: a.Config, Log: log, RedisCompat: true})
 	check(tb, err)
-	a.Store, err = store.Open(tb.Context(), store.Options{AppURL: a.Config.PostgresURL, PlatformURL: a.Config.PlatformURL})
-	check(tb, err)
-	tb.Cleanup(a.Store.Close)
+	a.Store = db.Store(tb)
 
 	ctx, stop := context.WithCancel(context.WithoutCancel(tb.Context()))
 	ready, done := make(chan struct{}), make(chan error, 1)
