@@ -42,6 +42,7 @@ func commands() []command {
 		{"doctor", "examine the database: isolation", doctor},
 		{"audit", "the audit trail: verify, seal, export, retain", auditTrail},
 		{"tenant", "administer tenants: create, list, show, status", tenants},
+		{"settings", "what a tenant can adjust: show, put", tenantSettings},
 		{"client", "administer a tenant's clients: create, list", clients},
 		{"admin", "administer a tenant's people: create-user", admin},
 	}

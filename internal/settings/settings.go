@@ -29,6 +29,7 @@ type Settings struct {
 	Application  Application  `json:"application"`
 	Branding     Branding     `json:"branding"`
 	Security     Security     `json:"security"`
+	Features     Features     `json:"features"`
 	OIDC         OIDC         `json:"oidc"`
 	Integrations Integrations `json:"integrations"`
 }
@@ -92,9 +93,61 @@ func (s Session) Idle() time.Duration { return time.Duration(s.IdleTimeoutMinute
 // Absolute is AbsoluteTimeoutHours as a duration; 0 is never.
 func (s Session) Absolute() time.Duration { return time.Duration(s.AbsoluteTimeoutHours) * time.Hour }
 
-// OIDC holds the protocol's numbers.
+// OIDC holds the protocol's numbers and names.
 type OIDC struct {
 	TokenTTL TokenTTL `json:"token_ttl"`
+	// Scopes are those of [OptionalScopes] that clients may ask for besides the standard ones. Default none.
+	Scopes []string `json:"scopes"`
+	// ResourceServers are the resources (RFC 8707) whose tokens differ from the defaults. A resource that is not here is known
+	// as soon as a client may ask for it.
+	ResourceServers []ResourceServer `json:"resource_servers"`
+	// JWTBearerIssuers are trusted to vouch for people with a JSON Web Token (RFC 7523 section 2.1).
+	JWTBearerIssuers []JWTBearerIssuer `json:"jwt_bearer_issuers"`
+	Discovery        Discovery         `json:"discovery"`
+}
+
+// OptionalScopes mean something about a person and can be asked for where a tenant says so: roles (claim roles) and account
+// (claims account_enabled, last_login and username).
+var OptionalScopes = []string{"roles", "account"}
+
+// Discovery adds to the discovery document.
+type Discovery struct {
+	// ServiceDocumentation is an https URL, or empty.
+	ServiceDocumentation string `json:"service_documentation"`
+}
+
+// The formats of access tokens for a resource.
+const (
+	FormatJWT    = "jwt"
+	FormatOpaque = "opaque"
+)
+
+// ResourceServer is what tokens for a resource are like.
+type ResourceServer struct {
+	// Identifier is the resource parameter's value, an absolute URI.
+	Identifier string `json:"identifier"`
+	// Scopes are those that exist there; empty means whatever the client is registered for.
+	Scopes []string `json:"scopes"`
+	// AccessTokenFormat is jwt (default) or opaque.
+	AccessTokenFormat string `json:"accessTokenFormat"`
+	// AccessTokenTTL is the lifetime in seconds; 0 takes the tenant's.
+	AccessTokenTTL int `json:"access_token_ttl"`
+	// SigningAlg is RS256, PS256, ES256 (default) or EdDSA.
+	SigningAlg string `json:"signing_alg"`
+}
+
+// JWTBearerIssuer is somebody else's issuer.
+type JWTBearerIssuer struct {
+	// Issuer is compared with iss, byte for byte.
+	Issuer string `json:"issuer"`
+	// JWKSURI is an https URL, JWKS the set itself; exactly one is given.
+	JWKSURI string          `json:"jwks_uri"`
+	JWKS    json.RawMessage `json:"jwks,omitempty"`
+	// Subject says what sub is here: id (default), username or email of an account.
+	Subject string `json:"subject"`
+	// Scopes are the most it can vouch for; Clients who may present its tokens. Both empty by default, which is nobody.
+	Scopes  []string `json:"scopes"`
+	Clients []string `json:"clients"`
 }
 
 // TokenTTL are lifetimes in seconds.
@@ -105,6 +158,8 @@ type TokenTTL struct {
 	AuthorizationCode int `json:"authorization_code"` // default 60, at most 60 (RFC 9700 section 4.5 asks for short)
 	RefreshToken      int `json:"refresh_token"`      // default 86400
 	Interaction       int `json:"interaction"`        // default 600
+	DeviceCode        int `json:"device_code"`        // default 600
+	PushedRequest     int `json:"pushed_request"`     // default 90
 }
 
 // Seconds turns one of the lifetimes into a duration.
@@ -133,14 +188,16 @@ func Default() Settings {
 		},
 		Branding: Branding{Colors: Colors{Light: map[string]string{}, Dark: map[string]string{}}},
 		Security: Security{Authentication: Authentication{Session: Session{IdleTimeoutMinutes: 30, AbsoluteTimeoutHours: 24}}},
+		Features: defaultFeatures(),
 		OIDC: OIDC{TokenTTL: TokenTTL{
 			AccessToken: 3600, ClientCredentials: 3600, IDToken: 3600, AuthorizationCode: 60, RefreshToken: 86400, Interaction: 600,
+			DeviceCode: 600, PushedRequest: 90,
 		}},
 	}
 }
 
-// section finds the part of s that a section's override is laid over; nil for a section without settings yet.
-func (s *Settings) section(name string) any {
+// Section returns a pointer to the part of s with that name; nil for a section without settings yet.
+func (s *Settings) Section(name string) any {
 	switch name {
 	case "application":
 		return &s.Application
@@ -148,6 +205,8 @@ func (s *Settings) section(name string) any {
 		return &s.Branding
 	case "security":
 		return &s.Security
+	case "features":
+		return &s.Features
 	case "oidc":
 		return &s.OIDC
 	case "integrations":
@@ -159,7 +218,7 @@ func (s *Settings) section(name string) any {
 // lay puts an override over s: objects merge, arrays and scalars replace, null leaves what is there. It may come from a
 // newer release, whose sections and names are passed over.
 func (s *Settings) lay(section string, override []byte) error {
-	target := s.section(section)
+	target := s.Section(section)
 	if target == nil {
 		return nil
 	}
@@ -226,7 +285,7 @@ func Load(ctx context.Context, tx *store.Tx) (Settings, error) {
 // revision, which it returns. A section or a name it does not know, a value of the wrong type and one out of range are
 // problems of kind Invalid, with every fault in the message as far as the document can be read.
 func Put(ctx context.Context, tx *store.Tx, section string, override json.RawMessage, by audit.Party) (int64, error) {
-	known := new(Settings).section(section)
+	known := new(Settings).Section(section)
 	if known == nil {
 		return 0, problem.New(problem.Invalid, "section_not_allowed", "There are no settings in this section.")
 	}

@@ -120,7 +120,7 @@ func TestPutRefuses(t *testing.T) {
 	org := testkit.Tenant(t, s, "acme")
 	tests := map[string]struct{ section, override, code, says string }{
 		"a section that is not there":  {"database", `{}`, "section_not_allowed", "no settings"},
-		"a section without settings":   {"features", `{}`, "section_not_allowed", "no settings"},
+		"a section without settings":   {"notifications", `{}`, "section_not_allowed", "no settings"},
 		"an unknown name":              {"application", `{"tite": "x"}`, "settings_invalid", `unknown field "tite"`},
 		"an unknown name deep down":    {"oidc", `{"token_ttl": {"grant_token": 1}}`, "settings_invalid", `unknown field "grant_token"`},
 		"an unknown name without":      {"application", `{"tite": null}`, "settings_invalid", `unknown field "tite"`},
@@ -206,7 +206,7 @@ func TestLoadReadsWhatANewerReleaseWrote(t *testing.T) {
 	db.Ask(t, org.ID, `
 INSERT INTO parako.tenant_settings (id, section, value)
 VALUES (gen_random_uuid(), 'application', '{"title": "Acme", "motto": {"text": "ever newer"}}'),
-       (gen_random_uuid(), 'features', '{"teleport": true}')`)
+       (gen_random_uuid(), 'notifications', '{"teleport": true}')`)
 	want := changed(func(s *settings.Settings) { s.Application.Title = "Acme" })
 	if diff := cmp.Diff(want, load(t, s, org.ID)); diff != "" {
 		t.Errorf("settings mismatch (-want +got)\n%s", diff)

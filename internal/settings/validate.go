@@ -91,8 +91,115 @@ func (s *Settings) Validate() []string {
 	between("oidc.token_ttl.authorization_code", ttl.AuthorizationCode, 1, 60)
 	between("oidc.token_ttl.refresh_token", ttl.RefreshToken, 1, 31536000)
 	between("oidc.token_ttl.interaction", ttl.Interaction, 30, 3600)
+	between("oidc.token_ttl.device_code", ttl.DeviceCode, 30, 1800)
+	between("oidc.token_ttl.pushed_request", ttl.PushedRequest, 5, 600)
+	s.Features.OIDC.validate(fault)
+	s.OIDC.validate(fault)
 	slices.Sort(faults)
 	return faults
+}
+
+// deviceMask is the form of a user code: at least 6 characters, at most 16, with hyphens in between.
+var deviceMask = regexp.MustCompile(`^\*+(?:-\*+)*$`)
+
+// validate finds switches that need another one, and a user code that could be guessed.
+func (f OIDCFeatures) validate(fault func(path, want string)) {
+	for _, needs := range []struct {
+		on, also       bool
+		path, required string
+	}{
+		{f.JWTIntrospection.Enabled, f.TokenIntrospection.Enabled, "jwt_introspection", "token_introspection"},
+		{f.JWTUserinfo.Enabled, f.UserinfoEndpoint.Enabled, "jwt_userinfo", "userinfo_endpoint"},
+		{f.ClientRegistrationManagement.Enabled, f.DynamicClientRegistration.Enabled, "client_registration_management", "dynamic_client_registration"},
+		{f.RequestURI.Enabled, f.RequestObjects.Enabled, "request_uri", "request_objects"},
+		{f.PKCE.Required, f.PKCE.Enabled, "pkce.required", "pkce.enabled"},
+		{f.PushedAuthorizationRequests.Required, f.PushedAuthorizationRequests.Enabled, "pushed_authorization_requests.required", "pushed_authorization_requests.enabled"},
+	} {
+		if needs.on && !needs.also {
+			fault("features.oidc."+needs.path, "needs features.oidc."+needs.required)
+		}
+	}
+	if f.DeviceFlow.Charset != "base-20" && f.DeviceFlow.Charset != "digits" {
+		fault("features.oidc.device_flow.charset", "must be base-20 or digits")
+	}
+	// Twenty consonants hold 4.3 bits each, digits 3.3: with the limit on attempts, 30 bits are enough (RFC 8628 section 5.1).
+	least := 7
+	if f.DeviceFlow.Charset == "digits" {
+		least = 9
+	}
+	if n := strings.Count(f.DeviceFlow.Mask, "*"); !deviceMask.MatchString(f.DeviceFlow.Mask) || n < least || n > 16 {
+		fault("features.oidc.device_flow.mask", fmt.Sprintf("must be %d to 16 asterisks, with single hyphens in between if you like", least))
+	}
+}
+
+// scopeName is a scope-token (RFC 6749 section 3.3).
+var scopeName = regexp.MustCompile(`^[\x21\x23-\x5b\x5d-\x7e]{1,100}$`)
+
+const maxList = 100 // entries of a list that people write by hand
+
+func (o OIDC) validate(fault func(path, want string)) {
+	if len(o.Scopes) > maxList || !all(o.Scopes, func(scope string) bool { return slices.Contains(OptionalScopes, scope) }) {
+		fault("oidc.scopes", "must only name "+strings.Join(OptionalScopes, " and "))
+	}
+	if !webLink(o.Discovery.ServiceDocumentation) {
+		fault("oidc.discovery.service_documentation", "must be an https URL or empty")
+	}
+	if len(o.ResourceServers) > maxList || len(o.JWTBearerIssuers) > maxList {
+		fault("oidc.resource_servers and oidc.jwt_bearer_issuers", "must have at most 100 entries each")
+		return
+	}
+	seen := map[string]bool{}
+	for i, r := range o.ResourceServers {
+		path := fmt.Sprintf("oidc.resource_servers[%d]", i)
+		switch {
+		case !ResourceURI(r.Identifier):
+			fault(path+".identifier", "must be an absolute URI without fragment")
+		case seen[r.Identifier]:
+			fault(path+".identifier", "is listed twice")
+		}
+		seen[r.Identifier] = true
+		if len(r.Scopes) > maxList || !all(r.Scopes, scopeName.MatchString) {
+			fault(path+".scopes", "must be at most 100 scopes without spaces")
+		}
+		if !slices.Contains([]string{"", FormatJWT, FormatOpaque}, r.AccessTokenFormat) {
+			fault(path+".accessTokenFormat", "must be jwt or opaque")
+		}
+		if r.AccessTokenTTL < 0 || r.AccessTokenTTL > 86400 {
+			fault(path+".access_token_ttl", "must be between 0 and 86400")
+		}
+		if !slices.Contains([]string{"", "RS256", "PS256", "ES256", "EdDSA"}, r.SigningAlg) {
+			fault(path+".signing_alg", "must be RS256, PS256, ES256 or EdDSA")
+		}
+	}
+	issuers := map[string]bool{}
+	for i, b := range o.JWTBearerIssuers {
+		path := fmt.Sprintf("oidc.jwt_bearer_issuers[%d]", i)
+		switch {
+		case b.Issuer == "" || !line(b.Issuer, maxLink):
+			fault(path+".issuer", "must be 1 to 2048 characters on one line")
+		case issuers[b.Issuer]:
+			fault(path+".issuer", "is listed twice")
+		}
+		issuers[b.Issuer] = true
+		if (b.JWKSURI == "") == (len(b.JWKS) == 0) || !webLink(b.JWKSURI) {
+			fault(path, "must have either jwks_uri, an https URL, or jwks")
+		}
+		if !slices.Contains([]string{"", "id", "username", "email"}, b.Subject) {
+			fault(path+".subject", "must be id, username or email")
+		}
+		if len(b.Scopes) > maxList || !all(b.Scopes, scopeName.MatchString) {
+			fault(path+".scopes", "must be at most 100 scopes without spaces")
+		}
+		if len(b.Clients) > maxList {
+			fault(path+".clients", "must be at most 100 clients")
+		}
+	}
+}
+
+// ResourceURI reports whether text can name a resource: an absolute URI without fragment (RFC 8707 section 2).
+func ResourceURI(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.IsAbs() && !strings.Contains(text, "#") && len(text) <= maxLink && line(text, maxLink)
 }
 
 // line reports whether text has at most limit characters and neither a control character nor the mark that JSON's decoder

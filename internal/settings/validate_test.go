@@ -149,19 +149,19 @@ func TestValidate(t *testing.T) {
 		}},
 
 		"ttl: least": {
-			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{1, 1, 1, 1, 1, 30} }),
+			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{1, 1, 1, 1, 1, 30, 30, 5} }),
 			nil,
 		},
 		"ttl: most": {
-			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{86400, 86400, 86400, 60, 31536000, 3600} }),
+			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{86400, 86400, 86400, 60, 31536000, 3600, 1800, 600} }),
 			nil,
 		},
 		"ttl: too short": {
-			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{0, 0, 0, 0, 0, 29} }),
+			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{0, 0, 0, 0, 0, 29, 29, 4} }),
 			ttlFaults,
 		},
 		"ttl: too long": {
-			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{86401, 86401, 86401, 61, 31536001, 3601} }),
+			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{86401, 86401, 86401, 61, 31536001, 3601, 1801, 601} }),
 			ttlFaults,
 		},
 	}
@@ -180,9 +180,115 @@ var ttlFaults = []string{
 	"oidc.token_ttl.access_token must be between 1 and 86400",
 	"oidc.token_ttl.authorization_code must be between 1 and 60",
 	"oidc.token_ttl.client_credentials must be between 1 and 86400",
+	"oidc.token_ttl.device_code must be between 30 and 1800",
 	"oidc.token_ttl.id_token must be between 1 and 86400",
 	"oidc.token_ttl.interaction must be between 30 and 3600",
+	"oidc.token_ttl.pushed_request must be between 5 and 600",
 	"oidc.token_ttl.refresh_token must be between 1 and 31536000",
+}
+
+// everything turns on what a tenant can turn on.
+func everything(s *settings.Settings) {
+	on := settings.Switch{Enabled: true}
+	f := &s.Features.OIDC
+	for _, part := range []*settings.Switch{
+		&f.JWTIntrospection, &f.JWTUserinfo, &f.FrontchannelLogout, &f.SessionManagement, &f.DynamicClientRegistration,
+		&f.ClientRegistrationManagement, &f.ImplicitFlow, &f.HybridFlow, &f.ClaimsParameter, &f.RequestURI, &f.JWTResponseModes,
+		&f.Encryption, &f.MTLS, &f.TokenExchange, &f.JWTBearer,
+	} {
+		*part = on
+	}
+	f.PushedAuthorizationRequests.Required, f.DPoP.RequireNonce = true, true
+}
+
+func TestValidateFeatures(t *testing.T) {
+	t.Parallel()
+	type edit = func(*settings.Settings)
+	server := func(r settings.ResourceServer) edit {
+		return func(s *settings.Settings) { s.OIDC.ResourceServers = []settings.ResourceServer{r} }
+	}
+	issuer := func(b settings.JWTBearerIssuer) edit {
+		return func(s *settings.Settings) { s.OIDC.JWTBearerIssuers = []settings.JWTBearerIssuer{b} }
+	}
+	device := func(charset, mask string) edit {
+		return func(s *settings.Settings) {
+			s.Features.OIDC.DeviceFlow = settings.DeviceFlow{Enabled: true, Charset: charset, Mask: mask}
+		}
+	}
+	const (
+		mask20    = "features.oidc.device_flow.mask must be 7 to 16 asterisks, with single hyphens in between if you like"
+		maskDigit = "features.oidc.device_flow.mask must be 9 to 16 asterisks, with single hyphens in between if you like"
+	)
+	tests := map[string]struct {
+		edit edit
+		want []string
+	}{
+		"everything on": {everything, nil},
+		"signed introspection without introspection": {
+			func(s *settings.Settings) {
+				everything(s)
+				s.Features.OIDC.TokenIntrospection.Enabled = false
+			},
+			[]string{"features.oidc.jwt_introspection needs features.oidc.token_introspection"},
+		},
+		"management without registration": {
+			func(s *settings.Settings) { s.Features.OIDC.ClientRegistrationManagement.Enabled = true },
+			[]string{"features.oidc.client_registration_management needs features.oidc.dynamic_client_registration"},
+		},
+		"PKCE required and off": {
+			func(s *settings.Settings) { s.Features.OIDC.PKCE = settings.PKCE{Required: true} },
+			[]string{"features.oidc.pkce.required needs features.oidc.pkce.enabled"},
+		},
+		"PAR required and off": {
+			func(s *settings.Settings) { s.Features.OIDC.PushedAuthorizationRequests = settings.Pushed{Required: true} },
+			[]string{"features.oidc.pushed_authorization_requests.required needs features.oidc.pushed_authorization_requests.enabled"},
+		},
+		"a user code of digits":         {device("digits", "***-***-***"), nil},
+		"a user code that is too short": {device("base-20", "***-***"), []string{mask20}},
+		"digits are fewer bits":         {device("digits", "****-****"), []string{maskDigit}},
+		"a user code with other signs":  {device("base-20", "****--****"), []string{mask20}},
+		"a user code that is too long":  {device("base-20", "*****************"), []string{mask20}},
+		"a user code of emoji":          {device("emoji", "****-****"), []string{"features.oidc.device_flow.charset must be base-20 or digits"}},
+		"optional scopes":               {func(s *settings.Settings) { s.OIDC.Scopes = []string{"roles", "account"} }, nil},
+		"an unknown scope":              {func(s *settings.Settings) { s.OIDC.Scopes = []string{"openid"} }, []string{"oidc.scopes must only name roles and account"}},
+		"a resource server": {server(settings.ResourceServer{
+			Identifier: "https://api.example/", Scopes: []string{"read"}, AccessTokenFormat: "opaque", AccessTokenTTL: 60, SigningAlg: "PS256",
+		}), nil},
+		"a resource server that is none": {server(settings.ResourceServer{
+			Identifier: "api#1", Scopes: []string{"a b"}, AccessTokenFormat: "saml", AccessTokenTTL: -1, SigningAlg: "HS256",
+		}), []string{
+			"oidc.resource_servers[0].accessTokenFormat must be jwt or opaque",
+			"oidc.resource_servers[0].access_token_ttl must be between 0 and 86400",
+			"oidc.resource_servers[0].identifier must be an absolute URI without fragment",
+			"oidc.resource_servers[0].scopes must be at most 100 scopes without spaces",
+			"oidc.resource_servers[0].signing_alg must be RS256, PS256, ES256 or EdDSA",
+		}},
+		"a resource server twice": {
+			func(s *settings.Settings) {
+				s.OIDC.ResourceServers = []settings.ResourceServer{{Identifier: "urn:a"}, {Identifier: "urn:a"}}
+			},
+			[]string{"oidc.resource_servers[1].identifier is listed twice"},
+		},
+		"an issuer with its keys":  {issuer(settings.JWTBearerIssuer{Issuer: "https://idp.example", JWKS: []byte(`{"keys":[]}`), Subject: "email"}), nil},
+		"an issuer with a key URL": {issuer(settings.JWTBearerIssuer{Issuer: "https://idp.example", JWKSURI: "https://idp.example/jwks"}), nil},
+		"an issuer without keys": {
+			issuer(settings.JWTBearerIssuer{Issuer: "https://idp.example", Subject: "phone"}),
+			[]string{"oidc.jwt_bearer_issuers[0] must have either jwks_uri, an https URL, or jwks", "oidc.jwt_bearer_issuers[0].subject must be id, username or email"},
+		},
+		"an issuer without a name": {
+			issuer(settings.JWTBearerIssuer{JWKSURI: "http://idp.example/jwks"}),
+			[]string{"oidc.jwt_bearer_issuers[0] must have either jwks_uri, an https URL, or jwks", "oidc.jwt_bearer_issuers[0].issuer must be 1 to 2048 characters on one line"},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := changed(tt.edit)
+			if diff := cmp.Diff(tt.want, s.Validate()); diff != "" {
+				t.Errorf("Validate() mismatch (-want +got)\n%s", diff)
+			}
+		})
+	}
 }
 
 // Brands that were made for the product's palette of 33 names stay valid.

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"parako/internal/audit"
+	"parako/internal/cache"
+	"parako/internal/settings"
+	"parako/internal/store"
+)
+
+func tenantSettings(ctx context.Context, p *process, args []string) error {
+	return dispatch(ctx, p, "parako settings", []command{
+		{"show", "print what holds for a tenant", settingsShow},
+		{"put", "replace what a tenant overrides in one section", settingsPut},
+	}, args)
+}
+
+func settingsShow(ctx context.Context, p *process, args []string) error {
+	flags := flag.NewFlagSet("parako settings show", flag.ContinueOnError)
+	slug := flags.String("tenant", "", "the tenant's slug; default in single-tenant mode (required)")
+	section := flags.String("section", "", "one of application, branding, security, features, oidc, integrations; all when it is left out")
+	if err := p.parse(flags, args); err != nil {
+		return err
+	}
+	if err := p.required(flags, "tenant"); err != nil {
+		return err
+	}
+	var set settings.Settings
+	err := p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) (err error) {
+		set, err = settings.Load(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if *section == "" {
+		return p.printJSON(set)
+	}
+	part := set.Section(*section)
+	if part == nil {
+		return p.misuse(flags, "--section: there is no section %q", *section)
+	}
+	return p.printJSON(part)
+}
+
+func settingsPut(ctx context.Context, p *process, args []string) error {
+	flags := flag.NewFlagSet("parako settings put", flag.ContinueOnError)
+	slug := flags.String("tenant", "", "the tenant's slug; default in single-tenant mode (required)")
+	section := flags.String("section", "", "application, branding, security, features, oidc or integrations (required)")
+	file := flags.String("file", "", "a file with the overrides of the section as JSON; standard input when it is left out")
+	if err := p.parse(flags, args); err != nil {
+		return err
+	}
+	if err := p.required(flags, "tenant", "section"); err != nil {
+		return err
+	}
+	override, err := p.document(*file)
+	if err != nil {
+		return err
+	}
+	var hint cache.Hint
+	err = p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) (err error) {
+		hint.Tenant = tx.Tenant()
+		hint.Revision, err = settings.Put(ctx, tx, *section, override, audit.Operator(operator))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	p.hint(ctx, hint)
+	return nil
+}
+
+// maxDocument is far more than any section of settings or metadata of a client needs.
+const maxDocument = 1 << 20
+
+// document reads a JSON document from a file or, without one, from standard input.
+func (p *process) document(file string) (json.RawMessage, error) {
+	in := p.stdin
+	if file != "" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxDocument))
+	if err != nil {
+		return nil, fmt.Errorf("read document: %w", err)
+	}
+	return text, nil
+}
