@@ -1,14 +1,83 @@
 -- name: ClientCreate :exec
-INSERT INTO parako.clients (id, client_name, application_type, preset, token_endpoint_auth_method, secret_digest, jwks,
+INSERT INTO parako.clients (id, client_name, application_type, preset, token_endpoint_auth_method, secret_digest, secret_sealed, jwks,
                             redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources,
-                            resources_scopes, require_pkce, id_token_signed_response_alg, is_internal_client)
+                            resources_scopes, require_pkce, id_token_signed_response_alg, is_internal_client, default_max_age,
+                            client_uri, logo_uri, policy_uri, tos_uri, contacts, audience, metadata, registration_digest)
 VALUES (@id, @client_name, @application_type, sqlc.narg(preset), @token_endpoint_auth_method, sqlc.narg(secret_digest),
-        sqlc.narg(jwks), @redirect_uris, @post_logout_redirect_uris, @grant_types, @response_types, @scope,
-        @allowed_resources, @resources_scopes, @require_pkce, @id_token_signed_response_alg, @is_internal_client);
+        sqlc.narg(secret_sealed), sqlc.narg(jwks), @redirect_uris, @post_logout_redirect_uris, @grant_types, @response_types, @scope,
+        @allowed_resources, @resources_scopes, @require_pkce, @id_token_signed_response_alg, @is_internal_client,
+        sqlc.narg(default_max_age), sqlc.narg(client_uri), sqlc.narg(logo_uri), sqlc.narg(policy_uri), sqlc.narg(tos_uri), @contacts,
+        sqlc.narg(audience), @metadata, sqlc.narg(registration_digest));
 
 -- name: ClientByID :one
 SELECT *
   FROM parako.clients
+ WHERE tenant_id = @tenant_id
+   AND id = @id;
+
+-- ClientForUpdate is ClientByID for who changes it.
+-- name: ClientForUpdate :one
+SELECT *
+  FROM parako.clients
+ WHERE tenant_id = @tenant_id
+   AND id = @id
+   FOR UPDATE;
+
+-- ClientUpdate replaces what a client registered. Whether it is active, and who it is, stays.
+-- name: ClientUpdate :execrows
+UPDATE parako.clients
+   SET client_name = @client_name,
+       application_type = @application_type,
+       token_endpoint_auth_method = @token_endpoint_auth_method,
+       secret_digest = sqlc.narg(secret_digest),
+       secret_sealed = sqlc.narg(secret_sealed),
+       previous_secret_digest = sqlc.narg(previous_secret_digest),
+       previous_secret_sealed = sqlc.narg(previous_secret_sealed),
+       previous_secret_expires_at = sqlc.narg(previous_secret_expires_at),
+       jwks = sqlc.narg(jwks),
+       redirect_uris = @redirect_uris,
+       post_logout_redirect_uris = @post_logout_redirect_uris,
+       grant_types = @grant_types,
+       response_types = @response_types,
+       scope = @scope,
+       allowed_resources = @allowed_resources,
+       resources_scopes = @resources_scopes,
+       require_pkce = @require_pkce,
+       id_token_signed_response_alg = @id_token_signed_response_alg,
+       is_internal_client = @is_internal_client,
+       default_max_age = sqlc.narg(default_max_age),
+       client_uri = sqlc.narg(client_uri),
+       logo_uri = sqlc.narg(logo_uri),
+       policy_uri = sqlc.narg(policy_uri),
+       tos_uri = sqlc.narg(tos_uri),
+       contacts = @contacts,
+       audience = sqlc.narg(audience),
+       metadata = @metadata,
+       updated_at = now()
+ WHERE tenant_id = @tenant_id
+   AND id = @id;
+
+-- ClientRotateSecret makes the secret the previous one, for a while.
+-- name: ClientRotateSecret :execrows
+UPDATE parako.clients
+   SET previous_secret_digest = secret_digest,
+       previous_secret_sealed = secret_sealed,
+       previous_secret_expires_at = @previous_secret_expires_at::timestamptz,
+       secret_digest = @secret_digest,
+       secret_sealed = sqlc.narg(secret_sealed),
+       updated_at = now()
+ WHERE tenant_id = @tenant_id
+   AND id = @id;
+
+-- name: ClientSetActive :execrows
+UPDATE parako.clients
+   SET active = @active,
+       updated_at = now()
+ WHERE tenant_id = @tenant_id
+   AND id = @id;
+
+-- name: ClientDelete :execrows
+DELETE FROM parako.clients
  WHERE tenant_id = @tenant_id
    AND id = @id;
 
@@ -35,3 +104,10 @@ UPDATE parako.clients
        updated_at = now()
  WHERE tenant_id = @tenant_id
    AND id = @id;
+
+-- ClientByAudience finds the client that a resource (RFC 8707) is.
+-- name: ClientByAudience :one
+SELECT *
+  FROM parako.clients
+ WHERE tenant_id = @tenant_id
+   AND audience = @audience::text;

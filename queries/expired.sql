@@ -73,3 +73,12 @@ DELETE FROM parako.sessions AS s
                  WHERE e.tenant_id = @tenant_id
                    AND e.expires_at < @before
                  LIMIT @page_size);
+
+-- name: PushedRequestExpire :exec
+DELETE FROM parako.pushed_requests AS r
+ WHERE r.tenant_id = @tenant_id
+   AND r.id IN (SELECT e.id
+                  FROM parako.pushed_requests AS e
+                 WHERE e.tenant_id = @tenant_id
+                   AND e.expires_at < @before
+                 LIMIT @page_size);

@@ -1,6 +1,6 @@
 -- name: GrantCreate :exec
-INSERT INTO parako.grants (id, client_id, user_id, session_id, scopes, resources, auth_time, acr, amr, nonce, expires_at)
-VALUES (@id, @client_id, @user_id, @session_id, @scopes, @resources, @auth_time, @acr, @amr, @nonce, @expires_at);
+INSERT INTO parako.grants (id, client_id, user_id, session_id, scopes, resources, auth_time, acr, amr, nonce, claims, expires_at)
+VALUES (@id, @client_id, @user_id, sqlc.narg(session_id), @scopes, @resources, @auth_time, @acr, @amr, @nonce, sqlc.narg(claims), @expires_at);
 
 -- GrantRevoke ends a family of tokens: every look-up of a token asks its grant.
 -- name: GrantRevoke :execrows
@@ -20,8 +20,8 @@ UPDATE parako.grants
    AND NOT 'offline_access' = ANY(scopes);
 
 -- name: CodeCreate :exec
-INSERT INTO parako.codes (id, grant_id, redirect_uri, redirect_uri_sent, code_challenge, code_challenge_method, expires_at)
-VALUES (@id, @grant_id, @redirect_uri, @redirect_uri_sent, @code_challenge, @code_challenge_method, @expires_at);
+INSERT INTO parako.codes (id, grant_id, redirect_uri, redirect_uri_sent, code_challenge, code_challenge_method, dpop_jkt, expires_at)
+VALUES (@id, @grant_id, @redirect_uri, @redirect_uri_sent, @code_challenge, @code_challenge_method, sqlc.narg(dpop_jkt), @expires_at);
 
 -- CodeByID returns spent and expired codes too: the caller must notice the reuse. A disabled account has none.
 -- name: CodeByID :one
@@ -47,8 +47,8 @@ UPDATE parako.codes
    AND expires_at > now();
 
 -- name: RefreshTokenCreate :exec
-INSERT INTO parako.refresh_tokens (id, grant_id, expires_at)
-VALUES (@id, @grant_id, @expires_at)
+INSERT INTO parako.refresh_tokens (id, grant_id, cnf, expires_at)
+VALUES (@id, @grant_id, sqlc.narg(cnf), @expires_at)
     ON CONFLICT (tenant_id, id) DO NOTHING;
 
 -- RefreshTokenByID returns used and expired tokens too: the caller must notice the reuse. A disabled account has none.
@@ -80,14 +80,18 @@ UPDATE parako.refresh_tokens
    AND (used_at IS NULL OR used_at > now() - make_interval(secs => @grace_seconds::double precision));
 
 -- name: AccessTokenCreate :exec
-INSERT INTO parako.access_tokens (id, grant_id, client_id, scopes, resources, expires_at)
-VALUES (@id, sqlc.narg(grant_id), @client_id, @scopes, @resources, @expires_at);
+INSERT INTO parako.access_tokens (id, grant_id, client_id, scopes, resources, cnf, act, expires_at)
+VALUES (@id, sqlc.narg(grant_id), @client_id, @scopes, @resources, sqlc.narg(cnf), sqlc.narg(act), @expires_at);
 
 -- AccessTokenByID finds a live token and the grant behind it, which a client_credentials token does not have. A token
--- whose grant was revoked, or whose account is disabled, is not live.
+-- whose grant was revoked, whose account is disabled, or whose client was switched off, is not live.
 -- name: AccessTokenByID :one
-SELECT sqlc.embed(a), g.user_id, g.session_id, g.auth_time, g.acr, g.amr
+SELECT sqlc.embed(a), g.user_id, g.session_id, g.auth_time, g.acr, g.amr, c.metadata, c.redirect_uris
   FROM parako.access_tokens AS a
+  JOIN parako.clients AS c
+    ON c.tenant_id = @tenant_id
+   AND c.id = a.client_id
+   AND c.active
   LEFT JOIN parako.grants AS g
     ON g.tenant_id = @tenant_id
    AND g.id = a.grant_id
@@ -100,10 +104,14 @@ SELECT sqlc.embed(a), g.user_id, g.session_id, g.auth_time, g.acr, g.amr
    AND a.expires_at > now()
    AND (a.grant_id IS NULL OR (g.revoked_at IS NULL AND g.expires_at > now() AND u.account_enabled));
 
--- AccessTokenUser finds a live token of a person and the person's account.
+-- AccessTokenUser finds a live token of a person, the person's account and the client.
 -- name: AccessTokenUser :one
-SELECT sqlc.embed(a), sqlc.embed(u)
+SELECT sqlc.embed(a), sqlc.embed(u), g.claims, g.session_id, sqlc.embed(c)
   FROM parako.access_tokens AS a
+  JOIN parako.clients AS c
+    ON c.tenant_id = @tenant_id
+   AND c.id = a.client_id
+   AND c.active
   JOIN parako.grants AS g
     ON g.tenant_id = @tenant_id
    AND g.id = a.grant_id

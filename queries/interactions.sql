@@ -1,6 +1,8 @@
 -- name: InteractionCreate :exec
-INSERT INTO parako.interactions (id, browser_digest, client_id, request, login_required, consent_prompt, session_id, expires_at)
-VALUES (@id, @browser_digest, @client_id, @request, @login_required, @consent_prompt, sqlc.narg(session_id), @expires_at);
+INSERT INTO parako.interactions (id, browser_digest, client_id, request, login_required, consent_prompt, select_account, session_id,
+                                 pushed_id, expires_at)
+VALUES (@id, @browser_digest, @client_id, @request, @login_required, @consent_prompt, @select_account, sqlc.narg(session_id),
+        sqlc.narg(pushed_id), @expires_at);
 
 -- InteractionByID finds a request that still waits, in the browser that began it.
 -- name: InteractionByID :one
@@ -16,7 +18,17 @@ SELECT *
 -- name: InteractionSignedIn :execrows
 UPDATE parako.interactions
    SET session_id = @session_id,
-       login_required = false
+       login_required = false,
+       select_account = false
+ WHERE tenant_id = @tenant_id
+   AND id = @id
+   AND finished_at IS NULL
+   AND expires_at > now();
+
+-- InteractionChosen remembers that the person chose the account that is signed in.
+-- name: InteractionChosen :execrows
+UPDATE parako.interactions
+   SET select_account = false
  WHERE tenant_id = @tenant_id
    AND id = @id
    AND finished_at IS NULL
@@ -26,7 +38,8 @@ UPDATE parako.interactions
 -- name: InteractionSwitch :execrows
 UPDATE parako.interactions
    SET session_id = NULL,
-       login_required = true
+       login_required = true,
+       select_account = false
  WHERE tenant_id = @tenant_id
    AND id = @id
    AND finished_at IS NULL

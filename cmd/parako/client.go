@@ -1,14 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"time"
 
 	"parako/internal/audit"
+	"parako/internal/config"
 	"parako/internal/oidc"
+	"parako/internal/secret"
 	"parako/internal/store"
 	"parako/internal/tenant"
 )
@@ -17,6 +22,11 @@ func clients(ctx context.Context, p *process, args []string) error {
 	return dispatch(ctx, p, "parako client", []command{
 		{"create", "register an application with a tenant", clientCreate},
 		{"list", "list a tenant's applications", clientList},
+		{"update", "change what an application registered", clientUpdate},
+		{"rotate-secret", "give an application a new secret while the old one goes on for a day", clientRotateSecret},
+		{"disable", "stop an application at once, its tokens included", clientDisable},
+		{"enable", "let an application work again", clientEnable},
+		{"delete", "remove an application and everything it was granted", clientDelete},
 	}, args)
 }
 
@@ -48,7 +58,9 @@ func clientCreate(ctx context.Context, p *process, args []string) error {
 	scope := flags.String("scope", "", "the scopes it may ask for, instead of the preset's")
 	resourceScopes := flags.String("resource-scopes", "", "the scopes it may ask for at a resource")
 	alg := flags.String("id-token-alg", "", "RS256, ES256 or EdDSA")
-	keys := flags.String("jwks", "", "a file with the public keys of a private_key_jwt client")
+	keys := flags.String("jwks", "", "a file with the public keys of the client")
+	metadata := flags.String("metadata", "", "a file with more metadata, under the names of RFC 7591 and of the specifications that add to it")
+	noPKCE := flags.Bool("no-pkce", false, "excuse the client from PKCE where the tenant does not demand it of all")
 	internal := flags.Bool("internal", false, "people are not asked for consent")
 	asJSON := flags.Bool("json", false, "print the client as JSON")
 	var redirects, logouts, resources values
@@ -61,26 +73,46 @@ func clientCreate(ctx context.Context, p *process, args []string) error {
 	if err := p.required(flags, "tenant", "name"); err != nil {
 		return err
 	}
-	var jwks json.RawMessage
+	n := oidc.NewClient{
+		ID: *id, Preset: oidc.Preset(*preset), AllowedResources: resources, ResourcesScopes: *resourceScopes, WithoutPKCE: *noPKCE,
+		Internal: *internal, Actor: audit.Operator(operator),
+	}
+	if err := p.readMetadata(*metadata, &n.ClientMetadata); err != nil {
+		return err
+	}
+	n.Name = *name
 	if *keys != "" {
 		var err error
-		if jwks, err = os.ReadFile(*keys); err != nil {
+		if n.JWKS, err = os.ReadFile(*keys); err != nil {
 			return fmt.Errorf("read --jwks: %w", err)
 		}
 	}
+	for _, flag := range []struct {
+		to   *string
+		from string
+	}{{&n.Scope, *scope}, {&n.TokenEndpointAuthMethod, *method}, {&n.IDTokenAlg, *alg}} {
+		if flag.from != "" {
+			*flag.to = flag.from
+		}
+	}
+	n.RedirectURIs, n.PostLogoutRedirectURIs = append(n.RedirectURIs, redirects...), append(n.PostLogoutRedirectURIs, logouts...)
+	vault, err := p.vault()
+	if err != nil {
+		return err
+	}
 	var c oidc.Client
-	err := p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) (err error) {
-		c, err = oidc.RegisterClient(ctx, tx, oidc.NewClient{
-			ID: *id, Name: *name, Preset: oidc.Preset(*preset), RedirectURIs: redirects, PostLogoutRedirectURIs: logouts, Scope: *scope,
-			TokenEndpointAuthMethod: *method, JWKS: jwks, AllowedResources: resources, ResourcesScopes: *resourceScopes, IDTokenAlg: *alg,
-			Internal: *internal, Actor: audit.Operator(operator),
-		})
+	err = p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) (err error) {
+		c, err = oidc.RegisterClient(ctx, tx, vault, n)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if *asJSON {
+	return p.printClient(*asJSON, c)
+}
+
+func (p *process) printClient(asJSON bool, c oidc.Client) error {
+	if asJSON {
 		return p.printJSON(c)
 	}
 	p.printf("client_id      %s\n", c.ID)
@@ -88,6 +120,126 @@ func clientCreate(ctx context.Context, p *process, args []string) error {
 		p.printf("client_secret  %s\n               Keep it now: it is not shown again.\n", c.Secret)
 	}
 	return nil
+}
+
+// vault opens data keys when the environment has ENCRYPTION_KEY; most clients need none.
+func (p *process) vault() (tenant.Vault, error) {
+	c, err := config.Load(p.environ)
+	if err != nil || c.EncryptionKey.Empty() {
+		return tenant.Vault{}, err
+	}
+	master, err := secret.ParseMasterKey(c.EncryptionKey.Reveal())
+	if err != nil {
+		return tenant.Vault{}, fmt.Errorf("ENCRYPTION_KEY: %w", err)
+	}
+	return tenant.Vault{Master: master}, nil
+}
+
+// readMetadata reads a document of client metadata over m. A name that means nothing is a mistake.
+func (p *process) readMetadata(file string, m *oidc.ClientMetadata) error {
+	if file == "" {
+		return nil
+	}
+	text, err := p.document(file)
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(m); err != nil {
+		return fmt.Errorf("read --metadata: %w", err)
+	}
+	return nil
+}
+
+// clientUpdate replaces what the document names and leaves the rest.
+func clientUpdate(ctx context.Context, p *process, args []string) error {
+	flags := flag.NewFlagSet("parako client update", flag.ContinueOnError)
+	slug := flags.String("tenant", "", "the tenant's slug; default in single-tenant mode (required)")
+	id := flags.String("client-id", "", "the client (required)")
+	metadata := flags.String("metadata", "", "a file with the metadata that changes, under the names of RFC 7591 (required)")
+	asJSON := flags.Bool("json", false, "print the client as JSON")
+	if err := p.parse(flags, args); err != nil {
+		return err
+	}
+	if err := p.required(flags, "tenant", "client-id", "metadata"); err != nil {
+		return err
+	}
+	vault, err := p.vault()
+	if err != nil {
+		return err
+	}
+	var c oidc.Client
+	var unreadable error
+	err = p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) (err error) {
+		c, err = oidc.ChangeClient(ctx, tx, vault, *id, audit.Operator(operator), func(n *oidc.NewClient) {
+			unreadable = p.readMetadata(*metadata, &n.ClientMetadata)
+		})
+		return errors.Join(unreadable, err)
+	})
+	if err != nil {
+		return err
+	}
+	return p.printClient(*asJSON, c)
+}
+
+func clientRotateSecret(ctx context.Context, p *process, args []string) error {
+	flags := flag.NewFlagSet("parako client rotate-secret", flag.ContinueOnError)
+	slug := flags.String("tenant", "", "the tenant's slug; default in single-tenant mode (required)")
+	id := flags.String("client-id", "", "the client (required)")
+	overlap := flags.Duration("overlap", 24*time.Hour, "how long the secret of today goes on working")
+	asJSON := flags.Bool("json", false, "print the client as JSON")
+	if err := p.parse(flags, args); err != nil {
+		return err
+	}
+	if err := p.required(flags, "tenant", "client-id"); err != nil {
+		return err
+	}
+	vault, err := p.vault()
+	if err != nil {
+		return err
+	}
+	var c oidc.Client
+	err = p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) (err error) {
+		c, err = oidc.RotateSecret(ctx, tx, vault, *id, max(*overlap, 0), audit.Operator(operator))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return p.printClient(*asJSON, c)
+}
+
+func clientEnable(ctx context.Context, p *process, args []string) error {
+	return p.onClient(ctx, "enable", args, func(ctx context.Context, tx *store.Tx, id string) error {
+		return oidc.SetClientActive(ctx, tx, id, true, audit.Operator(operator))
+	})
+}
+
+func clientDisable(ctx context.Context, p *process, args []string) error {
+	return p.onClient(ctx, "disable", args, func(ctx context.Context, tx *store.Tx, id string) error {
+		return oidc.SetClientActive(ctx, tx, id, false, audit.Operator(operator))
+	})
+}
+
+func clientDelete(ctx context.Context, p *process, args []string) error {
+	return p.onClient(ctx, "delete", args, func(ctx context.Context, tx *store.Tx, id string) error {
+		return oidc.DeleteClient(ctx, tx, id, audit.Operator(operator))
+	})
+}
+
+// onClient runs a command that takes a client and prints nothing.
+func (p *process) onClient(ctx context.Context, verb string, args []string, do func(context.Context, *store.Tx, string) error) error {
+	flags := flag.NewFlagSet("parako client "+verb, flag.ContinueOnError)
+	slug := flags.String("tenant", "", "the tenant's slug; default in single-tenant mode (required)")
+	id := flags.String("client-id", "", "the client (required)")
+	if err := p.parse(flags, args); err != nil {
+		return err
+	}
+	if err := p.required(flags, "tenant", "client-id"); err != nil {
+		return err
+	}
+	return p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) error { return do(ctx, tx, *id) })
 }
 
 func clientList(ctx context.Context, p *process, args []string) error {

@@ -158,11 +158,12 @@ func seedClients(ctx context.Context, s *store.Store, master secret.MasterKey, t
 	var list []seededClient
 	for _, n := range []oidc.NewClient{
 		{
-			ID: b.slug + "-web", Name: b.name + " demo application", Preset: oidc.PresetWeb,
-			Secret: memorable(master, t.ID, "dev-client-secret"), Scope: "openid profile email address phone offline_access",
+			ID: b.slug + "-web", Preset: oidc.PresetWeb, Secret: memorable(master, t.ID, "dev-client-secret"),
+			ClientMetadata: oidc.ClientMetadata{Name: b.name + " demo application"},
 		},
-		{ID: b.slug + "-spa", Name: b.name + " single-page application", Preset: oidc.PresetSPA, Scope: "openid profile email address phone offline_access"},
+		{ID: b.slug + "-spa", Preset: oidc.PresetSPA, ClientMetadata: oidc.ClientMetadata{Name: b.name + " single-page application"}},
 	} {
+		n.Scope = "openid profile email address phone offline_access"
 		n.RedirectURIs, n.PostLogoutRedirectURIs, n.Actor = redirects, logouts, audit.Operator("dev")
 		err := s.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
 			moved, err := tx.ClientSetURIs(ctx, dbsqlc.ClientSetURIsParams{
@@ -171,7 +172,7 @@ func seedClients(ctx context.Context, s *store.Store, master secret.MasterKey, t
 			if err != nil || moved > 0 {
 				return err
 			}
-			_, err = oidc.RegisterClient(ctx, tx, n)
+			_, err = oidc.RegisterClient(ctx, tx, tenant.Vault{Master: master}, n)
 			return err
 		})
 		if err != nil && !errors.Is(err, oidc.ErrClientTaken) {

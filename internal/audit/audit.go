@@ -23,19 +23,22 @@ type Type string
 
 // The events. docs/audit.md explains each.
 const (
-	LoginSucceeded  Type = "login.succeeded"
-	LoginFailed     Type = "login.failed"
-	ConsentGiven    Type = "consent.given"
-	ConsentDenied   Type = "consent.denied"
-	TokenIssued     Type = "token.issued"
-	TokenRefused    Type = "token.refused"
-	TokenRevoked    Type = "token.revoked"
-	TokenReused     Type = "token.reuse_detected"
-	LoggedOut       Type = "logout"
-	ClientCreated   Type = "client.created"
-	UserCreated     Type = "user.created"
-	KeyCreated      Type = "key.created"
-	SettingsChanged Type = "settings.changed"
+	LoginSucceeded      Type = "login.succeeded"
+	LoginFailed         Type = "login.failed"
+	ConsentGiven        Type = "consent.given"
+	ConsentDenied       Type = "consent.denied"
+	TokenIssued         Type = "token.issued"
+	TokenRefused        Type = "token.refused"
+	TokenRevoked        Type = "token.revoked"
+	TokenReused         Type = "token.reuse_detected"
+	LoggedOut           Type = "logout"
+	ClientCreated       Type = "client.created"
+	ClientChanged       Type = "client.changed"
+	ClientDeleted       Type = "client.deleted"
+	ClientSecretRotated Type = "client.secret_rotated"
+	UserCreated         Type = "user.created"
+	KeyCreated          Type = "key.created"
+	SettingsChanged     Type = "settings.changed"
 )
 
 // Status says how it went.

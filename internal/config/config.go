@@ -72,6 +72,16 @@ type Config struct {
 	// TrustedProxies are the peers whose X-Forwarded-* and tenant headers count. Empty: nobody's.
 	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
 
+	// ClientCertificateHeader is the header in which the trusted proxies pass on the certificate of a client (RFC 9440, or a
+	// URL-encoded PEM as nginx makes it). Empty: they pass on none.
+	ClientCertificateHeader string `env:"TLS_CLIENT_CERTIFICATE_HEADER"`
+	// ClientCAFile is a PEM file with the authorities whose certificates clients may authenticate with (tls_client_auth). Empty:
+	// there are none.
+	ClientCAFile string `env:"TLS_CLIENT_CA_FILE"`
+
+	// OutboundNetworks are private networks that addresses registered by clients may lie in. Empty: public addresses only.
+	OutboundNetworks []netip.Prefix `env:"OUTBOUND_ALLOWED_NETWORKS"`
+
 	MultiTenancy MultiTenancy `envPrefix:"MULTI_TENANCY_"`
 
 	// MetricsAddr is the listener of /metrics, never the public one; "off" turns it off.

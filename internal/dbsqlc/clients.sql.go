@@ -33,8 +33,65 @@ func (q *Queries) ClientAssertionSpend(ctx context.Context, arg ClientAssertionS
 	return result.RowsAffected(), nil
 }
 
+const clientByAudience = `-- name: ClientByAudience :one
+SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at, metadata, secret_sealed, previous_secret_sealed, registration_digest, audience
+  FROM parako.clients
+ WHERE tenant_id = $1
+   AND audience = $2::text
+`
+
+type ClientByAudienceParams struct {
+	TenantID uuid.UUID
+	Audience string
+}
+
+// ClientByAudience finds the client that a resource (RFC 8707) is.
+func (q *Queries) ClientByAudience(ctx context.Context, arg ClientByAudienceParams) (Client, error) {
+	row := q.db.QueryRow(ctx, clientByAudience, arg.TenantID, arg.Audience)
+	var i Client
+	err := row.Scan(
+		&i.TenantID,
+		&i.ID,
+		&i.ClientName,
+		&i.ApplicationType,
+		&i.Preset,
+		&i.Active,
+		&i.TokenEndpointAuthMethod,
+		&i.SecretDigest,
+		&i.PreviousSecretDigest,
+		&i.PreviousSecretExpiresAt,
+		&i.JWKS,
+		&i.RedirectUris,
+		&i.PostLogoutRedirectUris,
+		&i.GrantTypes,
+		&i.ResponseTypes,
+		&i.Scope,
+		&i.AllowedResources,
+		&i.ResourcesScopes,
+		&i.RequirePkce,
+		&i.IDTokenSignedResponseAlg,
+		&i.DefaultMaxAge,
+		&i.IsInternalClient,
+		&i.ClientURI,
+		&i.LogoURI,
+		&i.PolicyURI,
+		&i.TosURI,
+		&i.Description,
+		&i.Contacts,
+		&i.Tags,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.Metadata,
+		&i.SecretSealed,
+		&i.PreviousSecretSealed,
+		&i.RegistrationDigest,
+		&i.Audience,
+	)
+	return i, err
+}
+
 const clientByID = `-- name: ClientByID :one
-SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at
+SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at, metadata, secret_sealed, previous_secret_sealed, registration_digest, audience
   FROM parako.clients
  WHERE tenant_id = $1
    AND id = $2
@@ -80,17 +137,25 @@ func (q *Queries) ClientByID(ctx context.Context, arg ClientByIDParams) (Client,
 		&i.Tags,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.Metadata,
+		&i.SecretSealed,
+		&i.PreviousSecretSealed,
+		&i.RegistrationDigest,
+		&i.Audience,
 	)
 	return i, err
 }
 
 const clientCreate = `-- name: ClientCreate :exec
-INSERT INTO parako.clients (id, client_name, application_type, preset, token_endpoint_auth_method, secret_digest, jwks,
+INSERT INTO parako.clients (id, client_name, application_type, preset, token_endpoint_auth_method, secret_digest, secret_sealed, jwks,
                             redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources,
-                            resources_scopes, require_pkce, id_token_signed_response_alg, is_internal_client)
+                            resources_scopes, require_pkce, id_token_signed_response_alg, is_internal_client, default_max_age,
+                            client_uri, logo_uri, policy_uri, tos_uri, contacts, audience, metadata, registration_digest)
 VALUES ($1, $2, $3, $4, $5, $6,
-        $7, $8, $9, $10, $11, $12,
-        $13, $14, $15, $16, $17)
+        $7, $8, $9, $10, $11, $12, $13,
+        $14, $15, $16, $17, $18,
+        $19, $20, $21, $22, $23, $24,
+        $25, $26, $27)
 `
 
 type ClientCreateParams struct {
@@ -100,6 +165,7 @@ type ClientCreateParams struct {
 	Preset                   *string
 	TokenEndpointAuthMethod  string
 	SecretDigest             []byte
+	SecretSealed             []byte
 	JWKS                     json.RawMessage
 	RedirectUris             []string
 	PostLogoutRedirectUris   []string
@@ -111,6 +177,15 @@ type ClientCreateParams struct {
 	RequirePkce              bool
 	IDTokenSignedResponseAlg string
 	IsInternalClient         bool
+	DefaultMaxAge            *int32
+	ClientURI                *string
+	LogoURI                  *string
+	PolicyURI                *string
+	TosURI                   *string
+	Contacts                 []string
+	Audience                 *string
+	Metadata                 json.RawMessage
+	RegistrationDigest       []byte
 }
 
 func (q *Queries) ClientCreate(ctx context.Context, arg ClientCreateParams) error {
@@ -121,6 +196,7 @@ func (q *Queries) ClientCreate(ctx context.Context, arg ClientCreateParams) erro
 		arg.Preset,
 		arg.TokenEndpointAuthMethod,
 		arg.SecretDigest,
+		arg.SecretSealed,
 		arg.JWKS,
 		arg.RedirectUris,
 		arg.PostLogoutRedirectUris,
@@ -132,12 +208,98 @@ func (q *Queries) ClientCreate(ctx context.Context, arg ClientCreateParams) erro
 		arg.RequirePkce,
 		arg.IDTokenSignedResponseAlg,
 		arg.IsInternalClient,
+		arg.DefaultMaxAge,
+		arg.ClientURI,
+		arg.LogoURI,
+		arg.PolicyURI,
+		arg.TosURI,
+		arg.Contacts,
+		arg.Audience,
+		arg.Metadata,
+		arg.RegistrationDigest,
 	)
 	return err
 }
 
+const clientDelete = `-- name: ClientDelete :execrows
+DELETE FROM parako.clients
+ WHERE tenant_id = $1
+   AND id = $2
+`
+
+type ClientDeleteParams struct {
+	TenantID uuid.UUID
+	ID       string
+}
+
+func (q *Queries) ClientDelete(ctx context.Context, arg ClientDeleteParams) (int64, error) {
+	result, err := q.db.Exec(ctx, clientDelete, arg.TenantID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const clientForUpdate = `-- name: ClientForUpdate :one
+SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at, metadata, secret_sealed, previous_secret_sealed, registration_digest, audience
+  FROM parako.clients
+ WHERE tenant_id = $1
+   AND id = $2
+   FOR UPDATE
+`
+
+type ClientForUpdateParams struct {
+	TenantID uuid.UUID
+	ID       string
+}
+
+// ClientForUpdate is ClientByID for who changes it.
+func (q *Queries) ClientForUpdate(ctx context.Context, arg ClientForUpdateParams) (Client, error) {
+	row := q.db.QueryRow(ctx, clientForUpdate, arg.TenantID, arg.ID)
+	var i Client
+	err := row.Scan(
+		&i.TenantID,
+		&i.ID,
+		&i.ClientName,
+		&i.ApplicationType,
+		&i.Preset,
+		&i.Active,
+		&i.TokenEndpointAuthMethod,
+		&i.SecretDigest,
+		&i.PreviousSecretDigest,
+		&i.PreviousSecretExpiresAt,
+		&i.JWKS,
+		&i.RedirectUris,
+		&i.PostLogoutRedirectUris,
+		&i.GrantTypes,
+		&i.ResponseTypes,
+		&i.Scope,
+		&i.AllowedResources,
+		&i.ResourcesScopes,
+		&i.RequirePkce,
+		&i.IDTokenSignedResponseAlg,
+		&i.DefaultMaxAge,
+		&i.IsInternalClient,
+		&i.ClientURI,
+		&i.LogoURI,
+		&i.PolicyURI,
+		&i.TosURI,
+		&i.Description,
+		&i.Contacts,
+		&i.Tags,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.Metadata,
+		&i.SecretSealed,
+		&i.PreviousSecretSealed,
+		&i.RegistrationDigest,
+		&i.Audience,
+	)
+	return i, err
+}
+
 const clientList = `-- name: ClientList :many
-SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at
+SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at, metadata, secret_sealed, previous_secret_sealed, registration_digest, audience
   FROM parako.clients
  WHERE tenant_id = $1
    AND id > $2::text
@@ -193,6 +355,11 @@ func (q *Queries) ClientList(ctx context.Context, arg ClientListParams) ([]Clien
 			&i.Tags,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Metadata,
+			&i.SecretSealed,
+			&i.PreviousSecretSealed,
+			&i.RegistrationDigest,
+			&i.Audience,
 		); err != nil {
 			return nil, err
 		}
@@ -202,6 +369,63 @@ func (q *Queries) ClientList(ctx context.Context, arg ClientListParams) ([]Clien
 		return nil, err
 	}
 	return items, nil
+}
+
+const clientRotateSecret = `-- name: ClientRotateSecret :execrows
+UPDATE parako.clients
+   SET previous_secret_digest = secret_digest,
+       previous_secret_sealed = secret_sealed,
+       previous_secret_expires_at = $1::timestamptz,
+       secret_digest = $2,
+       secret_sealed = $3,
+       updated_at = now()
+ WHERE tenant_id = $4
+   AND id = $5
+`
+
+type ClientRotateSecretParams struct {
+	PreviousSecretExpiresAt time.Time
+	SecretDigest            []byte
+	SecretSealed            []byte
+	TenantID                uuid.UUID
+	ID                      string
+}
+
+// ClientRotateSecret makes the secret the previous one, for a while.
+func (q *Queries) ClientRotateSecret(ctx context.Context, arg ClientRotateSecretParams) (int64, error) {
+	result, err := q.db.Exec(ctx, clientRotateSecret,
+		arg.PreviousSecretExpiresAt,
+		arg.SecretDigest,
+		arg.SecretSealed,
+		arg.TenantID,
+		arg.ID,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const clientSetActive = `-- name: ClientSetActive :execrows
+UPDATE parako.clients
+   SET active = $1,
+       updated_at = now()
+ WHERE tenant_id = $2
+   AND id = $3
+`
+
+type ClientSetActiveParams struct {
+	Active   bool
+	TenantID uuid.UUID
+	ID       string
+}
+
+func (q *Queries) ClientSetActive(ctx context.Context, arg ClientSetActiveParams) (int64, error) {
+	result, err := q.db.Exec(ctx, clientSetActive, arg.Active, arg.TenantID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const clientSetURIs = `-- name: ClientSetURIs :execrows
@@ -225,6 +449,111 @@ func (q *Queries) ClientSetURIs(ctx context.Context, arg ClientSetURIsParams) (i
 	result, err := q.db.Exec(ctx, clientSetURIs,
 		arg.RedirectUris,
 		arg.PostLogoutRedirectUris,
+		arg.TenantID,
+		arg.ID,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const clientUpdate = `-- name: ClientUpdate :execrows
+UPDATE parako.clients
+   SET client_name = $1,
+       application_type = $2,
+       token_endpoint_auth_method = $3,
+       secret_digest = $4,
+       secret_sealed = $5,
+       previous_secret_digest = $6,
+       previous_secret_sealed = $7,
+       previous_secret_expires_at = $8,
+       jwks = $9,
+       redirect_uris = $10,
+       post_logout_redirect_uris = $11,
+       grant_types = $12,
+       response_types = $13,
+       scope = $14,
+       allowed_resources = $15,
+       resources_scopes = $16,
+       require_pkce = $17,
+       id_token_signed_response_alg = $18,
+       is_internal_client = $19,
+       default_max_age = $20,
+       client_uri = $21,
+       logo_uri = $22,
+       policy_uri = $23,
+       tos_uri = $24,
+       contacts = $25,
+       audience = $26,
+       metadata = $27,
+       updated_at = now()
+ WHERE tenant_id = $28
+   AND id = $29
+`
+
+type ClientUpdateParams struct {
+	ClientName               string
+	ApplicationType          string
+	TokenEndpointAuthMethod  string
+	SecretDigest             []byte
+	SecretSealed             []byte
+	PreviousSecretDigest     []byte
+	PreviousSecretSealed     []byte
+	PreviousSecretExpiresAt  *time.Time
+	JWKS                     json.RawMessage
+	RedirectUris             []string
+	PostLogoutRedirectUris   []string
+	GrantTypes               []string
+	ResponseTypes            []string
+	Scope                    string
+	AllowedResources         []string
+	ResourcesScopes          string
+	RequirePkce              bool
+	IDTokenSignedResponseAlg string
+	IsInternalClient         bool
+	DefaultMaxAge            *int32
+	ClientURI                *string
+	LogoURI                  *string
+	PolicyURI                *string
+	TosURI                   *string
+	Contacts                 []string
+	Audience                 *string
+	Metadata                 json.RawMessage
+	TenantID                 uuid.UUID
+	ID                       string
+}
+
+// ClientUpdate replaces what a client registered. Whether it is active, and who it is, stays.
+func (q *Queries) ClientUpdate(ctx context.Context, arg ClientUpdateParams) (int64, error) {
+	result, err := q.db.Exec(ctx, clientUpdate,
+		arg.ClientName,
+		arg.ApplicationType,
+		arg.TokenEndpointAuthMethod,
+		arg.SecretDigest,
+		arg.SecretSealed,
+		arg.PreviousSecretDigest,
+		arg.PreviousSecretSealed,
+		arg.PreviousSecretExpiresAt,
+		arg.JWKS,
+		arg.RedirectUris,
+		arg.PostLogoutRedirectUris,
+		arg.GrantTypes,
+		arg.ResponseTypes,
+		arg.Scope,
+		arg.AllowedResources,
+		arg.ResourcesScopes,
+		arg.RequirePkce,
+		arg.IDTokenSignedResponseAlg,
+		arg.IsInternalClient,
+		arg.DefaultMaxAge,
+		arg.ClientURI,
+		arg.LogoURI,
+		arg.PolicyURI,
+		arg.TosURI,
+		arg.Contacts,
+		arg.Audience,
+		arg.Metadata,
 		arg.TenantID,
 		arg.ID,
 	)

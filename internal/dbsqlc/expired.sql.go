@@ -121,6 +121,27 @@ func (q *Queries) InteractionExpire(ctx context.Context, arg InteractionExpirePa
 	return err
 }
 
+const pushedRequestExpire = `-- name: PushedRequestExpire :exec
+DELETE FROM parako.pushed_requests AS r
+ WHERE r.tenant_id = $1
+   AND r.id IN (SELECT e.id
+                  FROM parako.pushed_requests AS e
+                 WHERE e.tenant_id = $1
+                   AND e.expires_at < $2
+                 LIMIT $3)
+`
+
+type PushedRequestExpireParams struct {
+	TenantID uuid.UUID
+	Before   time.Time
+	PageSize int32
+}
+
+func (q *Queries) PushedRequestExpire(ctx context.Context, arg PushedRequestExpireParams) error {
+	_, err := q.db.Exec(ctx, pushedRequestExpire, arg.TenantID, arg.Before, arg.PageSize)
+	return err
+}
+
 const refreshTokenExpire = `-- name: RefreshTokenExpire :exec
 DELETE FROM parako.refresh_tokens AS r
  WHERE r.tenant_id = $1

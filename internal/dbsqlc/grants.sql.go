@@ -7,14 +7,19 @@ package dbsqlc
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
 )
 
 const accessTokenByID = `-- name: AccessTokenByID :one
-SELECT a.tenant_id, a.id, a.grant_id, a.client_id, a.scopes, a.resources, a.created_at, a.expires_at, a.revoked_at, g.user_id, g.session_id, g.auth_time, g.acr, g.amr
+SELECT a.tenant_id, a.id, a.grant_id, a.client_id, a.scopes, a.resources, a.created_at, a.expires_at, a.revoked_at, a.cnf, a.act, g.user_id, g.session_id, g.auth_time, g.acr, g.amr, c.metadata, c.redirect_uris
   FROM parako.access_tokens AS a
+  JOIN parako.clients AS c
+    ON c.tenant_id = $1
+   AND c.id = a.client_id
+   AND c.active
   LEFT JOIN parako.grants AS g
     ON g.tenant_id = $1
    AND g.id = a.grant_id
@@ -34,16 +39,18 @@ type AccessTokenByIDParams struct {
 }
 
 type AccessTokenByIDRow struct {
-	AccessToken AccessToken
-	UserID      *uuid.UUID
-	SessionID   *uuid.UUID
-	AuthTime    *time.Time
-	ACR         *string
-	AMR         []string
+	AccessToken  AccessToken
+	UserID       *uuid.UUID
+	SessionID    *uuid.UUID
+	AuthTime     *time.Time
+	ACR          *string
+	AMR          []string
+	Metadata     json.RawMessage
+	RedirectUris []string
 }
 
 // AccessTokenByID finds a live token and the grant behind it, which a client_credentials token does not have. A token
-// whose grant was revoked, or whose account is disabled, is not live.
+// whose grant was revoked, whose account is disabled, or whose client was switched off, is not live.
 func (q *Queries) AccessTokenByID(ctx context.Context, arg AccessTokenByIDParams) (AccessTokenByIDRow, error) {
 	row := q.db.QueryRow(ctx, accessTokenByID, arg.TenantID, arg.ID)
 	var i AccessTokenByIDRow
@@ -57,18 +64,22 @@ func (q *Queries) AccessTokenByID(ctx context.Context, arg AccessTokenByIDParams
 		&i.AccessToken.CreatedAt,
 		&i.AccessToken.ExpiresAt,
 		&i.AccessToken.RevokedAt,
+		&i.AccessToken.Cnf,
+		&i.AccessToken.Act,
 		&i.UserID,
 		&i.SessionID,
 		&i.AuthTime,
 		&i.ACR,
 		&i.AMR,
+		&i.Metadata,
+		&i.RedirectUris,
 	)
 	return i, err
 }
 
 const accessTokenCreate = `-- name: AccessTokenCreate :exec
-INSERT INTO parako.access_tokens (id, grant_id, client_id, scopes, resources, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO parako.access_tokens (id, grant_id, client_id, scopes, resources, cnf, act, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 `
 
 type AccessTokenCreateParams struct {
@@ -77,6 +88,8 @@ type AccessTokenCreateParams struct {
 	ClientID  string
 	Scopes    []string
 	Resources []string
+	Cnf       json.RawMessage
+	Act       json.RawMessage
 	ExpiresAt time.Time
 }
 
@@ -87,6 +100,8 @@ func (q *Queries) AccessTokenCreate(ctx context.Context, arg AccessTokenCreatePa
 		arg.ClientID,
 		arg.Scopes,
 		arg.Resources,
+		arg.Cnf,
+		arg.Act,
 		arg.ExpiresAt,
 	)
 	return err
@@ -114,8 +129,12 @@ func (q *Queries) AccessTokenRevoke(ctx context.Context, arg AccessTokenRevokePa
 }
 
 const accessTokenUser = `-- name: AccessTokenUser :one
-SELECT a.tenant_id, a.id, a.grant_id, a.client_id, a.scopes, a.resources, a.created_at, a.expires_at, a.revoked_at, u.tenant_id, u.id, u.username, u.username_norm, u.email, u.email_norm, u.email_verified, u.name, u.given_name, u.family_name, u.middle_name, u.nickname, u.profile, u.picture, u.website, u.gender, u.birthdate, u.zoneinfo, u.locale, u.phone_number, u.phone_number_verified, u.address, u.roles, u.account_enabled, u.last_login_at, u.created_at, u.updated_at
+SELECT a.tenant_id, a.id, a.grant_id, a.client_id, a.scopes, a.resources, a.created_at, a.expires_at, a.revoked_at, a.cnf, a.act, u.tenant_id, u.id, u.username, u.username_norm, u.email, u.email_norm, u.email_verified, u.name, u.given_name, u.family_name, u.middle_name, u.nickname, u.profile, u.picture, u.website, u.gender, u.birthdate, u.zoneinfo, u.locale, u.phone_number, u.phone_number_verified, u.address, u.roles, u.account_enabled, u.last_login_at, u.created_at, u.updated_at, g.claims, g.session_id, c.tenant_id, c.id, c.client_name, c.application_type, c.preset, c.active, c.token_endpoint_auth_method, c.secret_digest, c.previous_secret_digest, c.previous_secret_expires_at, c.jwks, c.redirect_uris, c.post_logout_redirect_uris, c.grant_types, c.response_types, c.scope, c.allowed_resources, c.resources_scopes, c.require_pkce, c.id_token_signed_response_alg, c.default_max_age, c.is_internal_client, c.client_uri, c.logo_uri, c.policy_uri, c.tos_uri, c.description, c.contacts, c.tags, c.created_at, c.updated_at, c.metadata, c.secret_sealed, c.previous_secret_sealed, c.registration_digest, c.audience
   FROM parako.access_tokens AS a
+  JOIN parako.clients AS c
+    ON c.tenant_id = $1
+   AND c.id = a.client_id
+   AND c.active
   JOIN parako.grants AS g
     ON g.tenant_id = $1
    AND g.id = a.grant_id
@@ -139,9 +158,12 @@ type AccessTokenUserParams struct {
 type AccessTokenUserRow struct {
 	AccessToken AccessToken
 	User        User
+	Claims      json.RawMessage
+	SessionID   *uuid.UUID
+	Client      Client
 }
 
-// AccessTokenUser finds a live token of a person and the person's account.
+// AccessTokenUser finds a live token of a person, the person's account and the client.
 func (q *Queries) AccessTokenUser(ctx context.Context, arg AccessTokenUserParams) (AccessTokenUserRow, error) {
 	row := q.db.QueryRow(ctx, accessTokenUser, arg.TenantID, arg.ID)
 	var i AccessTokenUserRow
@@ -155,6 +177,8 @@ func (q *Queries) AccessTokenUser(ctx context.Context, arg AccessTokenUserParams
 		&i.AccessToken.CreatedAt,
 		&i.AccessToken.ExpiresAt,
 		&i.AccessToken.RevokedAt,
+		&i.AccessToken.Cnf,
+		&i.AccessToken.Act,
 		&i.User.TenantID,
 		&i.User.ID,
 		&i.User.Username,
@@ -182,12 +206,50 @@ func (q *Queries) AccessTokenUser(ctx context.Context, arg AccessTokenUserParams
 		&i.User.LastLoginAt,
 		&i.User.CreatedAt,
 		&i.User.UpdatedAt,
+		&i.Claims,
+		&i.SessionID,
+		&i.Client.TenantID,
+		&i.Client.ID,
+		&i.Client.ClientName,
+		&i.Client.ApplicationType,
+		&i.Client.Preset,
+		&i.Client.Active,
+		&i.Client.TokenEndpointAuthMethod,
+		&i.Client.SecretDigest,
+		&i.Client.PreviousSecretDigest,
+		&i.Client.PreviousSecretExpiresAt,
+		&i.Client.JWKS,
+		&i.Client.RedirectUris,
+		&i.Client.PostLogoutRedirectUris,
+		&i.Client.GrantTypes,
+		&i.Client.ResponseTypes,
+		&i.Client.Scope,
+		&i.Client.AllowedResources,
+		&i.Client.ResourcesScopes,
+		&i.Client.RequirePkce,
+		&i.Client.IDTokenSignedResponseAlg,
+		&i.Client.DefaultMaxAge,
+		&i.Client.IsInternalClient,
+		&i.Client.ClientURI,
+		&i.Client.LogoURI,
+		&i.Client.PolicyURI,
+		&i.Client.TosURI,
+		&i.Client.Description,
+		&i.Client.Contacts,
+		&i.Client.Tags,
+		&i.Client.CreatedAt,
+		&i.Client.UpdatedAt,
+		&i.Client.Metadata,
+		&i.Client.SecretSealed,
+		&i.Client.PreviousSecretSealed,
+		&i.Client.RegistrationDigest,
+		&i.Client.Audience,
 	)
 	return i, err
 }
 
 const codeByID = `-- name: CodeByID :one
-SELECT c.tenant_id, c.id, c.grant_id, c.redirect_uri, c.redirect_uri_sent, c.code_challenge, c.code_challenge_method, c.created_at, c.expires_at, c.spent_at, g.tenant_id, g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.nonce, g.created_at, g.expires_at, g.revoked_at
+SELECT c.tenant_id, c.id, c.grant_id, c.redirect_uri, c.redirect_uri_sent, c.code_challenge, c.code_challenge_method, c.created_at, c.expires_at, c.spent_at, c.dpop_jkt, g.tenant_id, g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.nonce, g.created_at, g.expires_at, g.revoked_at, g.claims
   FROM parako.codes AS c
   JOIN parako.grants AS g
     ON g.tenant_id = $1
@@ -225,6 +287,7 @@ func (q *Queries) CodeByID(ctx context.Context, arg CodeByIDParams) (CodeByIDRow
 		&i.Code.CreatedAt,
 		&i.Code.ExpiresAt,
 		&i.Code.SpentAt,
+		&i.Code.DpopJkt,
 		&i.Grant.TenantID,
 		&i.Grant.ID,
 		&i.Grant.ClientID,
@@ -239,13 +302,14 @@ func (q *Queries) CodeByID(ctx context.Context, arg CodeByIDParams) (CodeByIDRow
 		&i.Grant.CreatedAt,
 		&i.Grant.ExpiresAt,
 		&i.Grant.RevokedAt,
+		&i.Grant.Claims,
 	)
 	return i, err
 }
 
 const codeCreate = `-- name: CodeCreate :exec
-INSERT INTO parako.codes (id, grant_id, redirect_uri, redirect_uri_sent, code_challenge, code_challenge_method, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO parako.codes (id, grant_id, redirect_uri, redirect_uri_sent, code_challenge, code_challenge_method, dpop_jkt, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 `
 
 type CodeCreateParams struct {
@@ -255,6 +319,7 @@ type CodeCreateParams struct {
 	RedirectURISent     bool
 	CodeChallenge       string
 	CodeChallengeMethod string
+	DpopJkt             *string
 	ExpiresAt           time.Time
 }
 
@@ -266,6 +331,7 @@ func (q *Queries) CodeCreate(ctx context.Context, arg CodeCreateParams) error {
 		arg.RedirectURISent,
 		arg.CodeChallenge,
 		arg.CodeChallengeMethod,
+		arg.DpopJkt,
 		arg.ExpiresAt,
 	)
 	return err
@@ -295,8 +361,8 @@ func (q *Queries) CodeSpend(ctx context.Context, arg CodeSpendParams) (int64, er
 }
 
 const grantCreate = `-- name: GrantCreate :exec
-INSERT INTO parako.grants (id, client_id, user_id, session_id, scopes, resources, auth_time, acr, amr, nonce, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+INSERT INTO parako.grants (id, client_id, user_id, session_id, scopes, resources, auth_time, acr, amr, nonce, claims, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 `
 
 type GrantCreateParams struct {
@@ -310,6 +376,7 @@ type GrantCreateParams struct {
 	ACR       string
 	AMR       []string
 	Nonce     string
+	Claims    json.RawMessage
 	ExpiresAt time.Time
 }
 
@@ -325,6 +392,7 @@ func (q *Queries) GrantCreate(ctx context.Context, arg GrantCreateParams) error 
 		arg.ACR,
 		arg.AMR,
 		arg.Nonce,
+		arg.Claims,
 		arg.ExpiresAt,
 	)
 	return err
@@ -376,7 +444,7 @@ func (q *Queries) GrantRevokeBySession(ctx context.Context, arg GrantRevokeBySes
 }
 
 const refreshTokenByID = `-- name: RefreshTokenByID :one
-SELECT r.tenant_id, r.id, r.grant_id, r.created_at, r.expires_at, r.used_at, g.tenant_id, g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.nonce, g.created_at, g.expires_at, g.revoked_at, now()::timestamptz AS now,
+SELECT r.tenant_id, r.id, r.grant_id, r.created_at, r.expires_at, r.used_at, r.cnf, g.tenant_id, g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.nonce, g.created_at, g.expires_at, g.revoked_at, g.claims, now()::timestamptz AS now,
        coalesce(s.ended_at IS NULL AND s.expires_at > now(), false)::boolean AS session_live
   FROM parako.refresh_tokens AS r
   JOIN parako.grants AS g
@@ -417,6 +485,7 @@ func (q *Queries) RefreshTokenByID(ctx context.Context, arg RefreshTokenByIDPara
 		&i.RefreshToken.CreatedAt,
 		&i.RefreshToken.ExpiresAt,
 		&i.RefreshToken.UsedAt,
+		&i.RefreshToken.Cnf,
 		&i.Grant.TenantID,
 		&i.Grant.ID,
 		&i.Grant.ClientID,
@@ -431,6 +500,7 @@ func (q *Queries) RefreshTokenByID(ctx context.Context, arg RefreshTokenByIDPara
 		&i.Grant.CreatedAt,
 		&i.Grant.ExpiresAt,
 		&i.Grant.RevokedAt,
+		&i.Grant.Claims,
 		&i.Now,
 		&i.SessionLive,
 	)
@@ -438,19 +508,25 @@ func (q *Queries) RefreshTokenByID(ctx context.Context, arg RefreshTokenByIDPara
 }
 
 const refreshTokenCreate = `-- name: RefreshTokenCreate :exec
-INSERT INTO parako.refresh_tokens (id, grant_id, expires_at)
-VALUES ($1, $2, $3)
+INSERT INTO parako.refresh_tokens (id, grant_id, cnf, expires_at)
+VALUES ($1, $2, $3, $4)
     ON CONFLICT (tenant_id, id) DO NOTHING
 `
 
 type RefreshTokenCreateParams struct {
 	ID        []byte
 	GrantID   uuid.UUID
+	Cnf       json.RawMessage
 	ExpiresAt time.Time
 }
 
 func (q *Queries) RefreshTokenCreate(ctx context.Context, arg RefreshTokenCreateParams) error {
-	_, err := q.db.Exec(ctx, refreshTokenCreate, arg.ID, arg.GrantID, arg.ExpiresAt)
+	_, err := q.db.Exec(ctx, refreshTokenCreate,
+		arg.ID,
+		arg.GrantID,
+		arg.Cnf,
+		arg.ExpiresAt,
+	)
 	return err
 }
 

@@ -60,7 +60,7 @@ func (q *Queries) ConsentPut(ctx context.Context, arg ConsentPutParams) error {
 }
 
 const interactionByID = `-- name: InteractionByID :one
-SELECT tenant_id, id, browser_digest, client_id, request, login_required, consent_prompt, session_id, consented, created_at, expires_at, finished_at
+SELECT tenant_id, id, browser_digest, client_id, request, login_required, consent_prompt, session_id, consented, created_at, expires_at, finished_at, select_account, pushed_id
   FROM parako.interactions
  WHERE tenant_id = $1
    AND id = $2
@@ -92,13 +92,40 @@ func (q *Queries) InteractionByID(ctx context.Context, arg InteractionByIDParams
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.FinishedAt,
+		&i.SelectAccount,
+		&i.PushedID,
 	)
 	return i, err
 }
 
+const interactionChosen = `-- name: InteractionChosen :execrows
+UPDATE parako.interactions
+   SET select_account = false
+ WHERE tenant_id = $1
+   AND id = $2
+   AND finished_at IS NULL
+   AND expires_at > now()
+`
+
+type InteractionChosenParams struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+}
+
+// InteractionChosen remembers that the person chose the account that is signed in.
+func (q *Queries) InteractionChosen(ctx context.Context, arg InteractionChosenParams) (int64, error) {
+	result, err := q.db.Exec(ctx, interactionChosen, arg.TenantID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const interactionCreate = `-- name: InteractionCreate :exec
-INSERT INTO parako.interactions (id, browser_digest, client_id, request, login_required, consent_prompt, session_id, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO parako.interactions (id, browser_digest, client_id, request, login_required, consent_prompt, select_account, session_id,
+                                 pushed_id, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8,
+        $9, $10)
 `
 
 type InteractionCreateParams struct {
@@ -108,7 +135,9 @@ type InteractionCreateParams struct {
 	Request       string
 	LoginRequired bool
 	ConsentPrompt bool
+	SelectAccount bool
 	SessionID     *uuid.UUID
+	PushedID      []byte
 	ExpiresAt     time.Time
 }
 
@@ -120,7 +149,9 @@ func (q *Queries) InteractionCreate(ctx context.Context, arg InteractionCreatePa
 		arg.Request,
 		arg.LoginRequired,
 		arg.ConsentPrompt,
+		arg.SelectAccount,
 		arg.SessionID,
+		arg.PushedID,
 		arg.ExpiresAt,
 	)
 	return err
@@ -152,7 +183,8 @@ func (q *Queries) InteractionFinish(ctx context.Context, arg InteractionFinishPa
 const interactionSignedIn = `-- name: InteractionSignedIn :execrows
 UPDATE parako.interactions
    SET session_id = $1,
-       login_required = false
+       login_required = false,
+       select_account = false
  WHERE tenant_id = $2
    AND id = $3
    AND finished_at IS NULL
@@ -177,7 +209,8 @@ func (q *Queries) InteractionSignedIn(ctx context.Context, arg InteractionSigned
 const interactionSwitch = `-- name: InteractionSwitch :execrows
 UPDATE parako.interactions
    SET session_id = NULL,
-       login_required = true
+       login_required = true,
+       select_account = false
  WHERE tenant_id = $1
    AND id = $2
    AND finished_at IS NULL

@@ -22,6 +22,10 @@ type AccessToken struct {
 	CreatedAt time.Time
 	ExpiresAt time.Time
 	RevokedAt *time.Time
+	// The key or certificate the token is bound to (RFC 7800), as in the token.
+	Cnf json.RawMessage
+	// Who acts for the subject (RFC 8693 section 4.1).
+	Act json.RawMessage
 }
 
 // Global: a partition holds the events of all tenants. Written by audit.expire.
@@ -107,6 +111,15 @@ type Client struct {
 	Tags                     []string
 	CreatedAt                time.Time
 	UpdatedAt                time.Time
+	// Registered metadata without a column of its own, under the names of the specifications.
+	Metadata json.RawMessage
+	// Only for clients whose secret is the key of a MAC (client_secret_jwt) or of an encryption; sealed with the tenant's data key.
+	SecretSealed         []byte
+	PreviousSecretSealed []byte
+	// Of the registration access token (RFC 7592).
+	RegistrationDigest []byte
+	// The resource (RFC 8707) that the client itself is.
+	Audience *string
 }
 
 // id is the digest of client_id and jti of a client assertion (RFC 7523): the insert that succeeds has used it up.
@@ -128,6 +141,8 @@ type Code struct {
 	CreatedAt           time.Time
 	ExpiresAt           time.Time
 	SpentAt             *time.Time
+	// The key that must redeem the code (RFC 9449 section 10).
+	DpopJkt *string
 }
 
 type Consent struct {
@@ -165,6 +180,8 @@ type Grant struct {
 	CreatedAt time.Time
 	ExpiresAt time.Time
 	RevokedAt *time.Time
+	// The claims parameter (OpenID Connect Core section 5.5), as far as it was granted.
+	Claims json.RawMessage
 }
 
 // request is the validated authorization request as a form; it is run again when the person has finished.
@@ -181,6 +198,20 @@ type Interaction struct {
 	CreatedAt     time.Time
 	ExpiresAt     time.Time
 	FinishedAt    *time.Time
+	SelectAccount bool
+	// The pushed request that the answer uses up.
+	PushedID []byte
+}
+
+// id is the digest of the request_uri; request is the validated request as a form. spent_at is set when a code is issued.
+type PushedRequest struct {
+	TenantID  uuid.UUID
+	ID        []byte
+	ClientID  string
+	Request   string
+	CreatedAt time.Time
+	ExpiresAt time.Time
+	SpentAt   *time.Time
 }
 
 // used_at is the moment of the rotation; a later use outside the grace period revokes the grant.
@@ -191,6 +222,7 @@ type RefreshToken struct {
 	CreatedAt time.Time
 	ExpiresAt time.Time
 	UsedAt    *time.Time
+	Cnf       json.RawMessage
 }
 
 // jti of JSON Web Tokens that are not stored but were revoked; kept until they would have expired.
@@ -217,7 +249,7 @@ type Session struct {
 	EndedAt     *time.Time
 }
 
-// private_key is PKCS 8, sealed with the tenant's data key.
+// private_key is PKCS 8, sealed with the tenant's data key. The algorithm tells signing keys from those for encryption (RSA-OAEP-256, ECDH-ES).
 type SigningKey struct {
 	TenantID   uuid.UUID
 	ID         uuid.UUID

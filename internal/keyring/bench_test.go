@@ -5,7 +5,7 @@ import "testing"
 // BenchmarkSign is what a token costs, by algorithm. A jose.Signer that is kept saves 0.3 µs of it.
 func BenchmarkSign(b *testing.B) {
 	ring := newRing(b)
-	for _, alg := range Algorithms {
+	for _, alg := range everyones {
 		b.Run(string(alg), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -19,7 +19,7 @@ func BenchmarkSign(b *testing.B) {
 
 func BenchmarkVerify(b *testing.B) {
 	ring := newRing(b)
-	for _, alg := range Algorithms {
+	for _, alg := range everyones {
 		b.Run(string(alg), func(b *testing.B) {
 			token := sign(b, ring, alg, "JWT")
 			b.ReportAllocs()

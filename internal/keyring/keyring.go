@@ -1,8 +1,9 @@
-// Package keyring owns a tenant's signing keys: one signer per algorithm, made when the tenant is first used, sealed with
-// the tenant's data key at rest, and published as a JSON Web Key Set.
+// Package keyring owns a tenant's keys: one signer per algorithm, made when the tenant is first used or first needs it, and
+// where the tenant takes encrypted requests a key for each way of encrypting, sealed with the tenant's data key at rest, and
+// published as a JSON Web Key Set.
 //
-// It refuses to sign with a key that is only published, to verify with an algorithm other than the key's own, and to let a
-// private key out. A [Ring] is an immutable snapshot. Start reading at [Open].
+// It refuses to sign with a key that is only published, to verify or decrypt with an algorithm other than the key's own, and
+// to let a private key out. A [Ring] is an immutable snapshot. Start reading at [Open].
 package keyring
 
 import (
@@ -18,6 +19,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/uuid"
@@ -29,15 +31,22 @@ import (
 	"parako/internal/tenant"
 )
 
-// The algorithms every tenant has a key for. RS256 is what every client understands (OpenID Connect Core section 15.1).
+// The algorithms that a tenant can sign with. RS256 is what every client understands (OpenID Connect Core section 15.1).
 const (
 	RS256 = jose.RS256
+	PS256 = jose.PS256
 	ES256 = jose.ES256
 	EdDSA = jose.EdDSA
 )
 
-// Algorithms lists them, in the order discovery shows.
-var Algorithms = []jose.SignatureAlgorithm{RS256, ES256, EdDSA}
+// Algorithms lists them, in the order discovery shows. Every tenant has a key for each but PS256, which [Ensure] makes.
+var Algorithms = []jose.SignatureAlgorithm{RS256, PS256, ES256, EdDSA}
+
+// Encryptions are the algorithms by which others can encrypt for a tenant that has keys for them, see [Open].
+var Encryptions = []jose.KeyAlgorithm{jose.RSA_OAEP_256, jose.ECDH_ES}
+
+// always are the keys that every tenant has.
+var always = []string{string(RS256), string(ES256), string(EdDSA)}
 
 const rsaBits = 2048
 
@@ -46,15 +55,18 @@ var ErrInvalid = errors.New("token signature is not valid")
 
 // Ring is the keys of one tenant as they were when it was opened. It is safe for concurrent use.
 type Ring struct {
-	signers map[jose.SignatureAlgorithm]jose.JSONWebKey // private, with kid
-	public  map[string]jose.JSONWebKey                  // by kid
+	signers map[string]jose.JSONWebKey // private, with kid, by algorithm
+	openers map[string]jose.JSONWebKey // private, for decryption, by kid
+	public  map[string]jose.JSONWebKey // by kid
 	jwks    []byte
 }
 
-// Open loads the ring of a tenant, making what is missing: the data key, and a key for every algorithm without one. Of two
-// instances that do so at once, one wins per algorithm and both use its key.
-func Open(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID) (*Ring, error) {
-	ring, missing, err := load(ctx, s, vault, id)
+// Open loads the ring of a tenant, making what is missing: the data key, a key for every algorithm that all tenants have, and
+// one for each of more, which are of [Algorithms] or [Encryptions]. Of two instances that do so at once, one wins per algorithm
+// and both use its key.
+func Open(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID, more ...string) (*Ring, error) {
+	wanted := append(slices.Clone(always), more...)
+	ring, missing, err := load(ctx, s, vault, id, wanted)
 	if err != nil || len(missing) == 0 {
 		return ring, err
 	}
@@ -80,15 +92,43 @@ func Open(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID)
 	if err != nil {
 		return nil, err
 	}
-	ring, missing, err = load(ctx, s, vault, id)
+	ring, missing, err = load(ctx, s, vault, id, wanted)
 	if err == nil && len(missing) > 0 {
-		err = fmt.Errorf("no signing key for %v", missing)
+		err = fmt.Errorf("no key for %v", missing)
 	}
 	return ring, err
 }
 
-func load(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID) (*Ring, []jose.SignatureAlgorithm, error) {
-	ring := &Ring{signers: map[jose.SignatureAlgorithm]jose.JSONWebKey{}, public: map[string]jose.JSONWebKey{}}
+// Ensure makes the key of an algorithm that not every tenant has, unless it is there, and has every instance load it. It
+// happens once in a tenant's life, when its first client asks for the algorithm; only then is a key made within a transaction.
+func Ensure(ctx context.Context, tx *store.Tx, vault tenant.Vault, alg jose.SignatureAlgorithm) error {
+	rows, err := tx.SigningKeyList(ctx, tx.Tenant())
+	if err != nil {
+		return fmt.Errorf("load signing keys: %w", err)
+	}
+	if slices.Contains(always, string(alg)) || slices.ContainsFunc(rows, func(r dbsqlc.SigningKey) bool { return r.Alg == string(alg) && signs(r) }) {
+		return nil
+	}
+	sealer, err := vault.Sealer(ctx, tx)
+	if err != nil {
+		return err
+	}
+	key, err := generate(string(alg))
+	if err != nil {
+		return fmt.Errorf("generate %s key: %w", alg, err)
+	}
+	if err := insert(ctx, tx, sealer, key); err != nil {
+		return fmt.Errorf("store %s key: %w", alg, err)
+	}
+	_, err = tx.TenantTouch(ctx, tx.Tenant())
+	return err
+}
+
+// signs reports whether a key is the one of its algorithm that is used.
+func signs(r dbsqlc.SigningKey) bool { return r.Status == "active" && r.Promoted }
+
+func load(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID, wanted []string) (*Ring, []string, error) {
+	ring := &Ring{signers: map[string]jose.JSONWebKey{}, openers: map[string]jose.JSONWebKey{}, public: map[string]jose.JSONWebKey{}}
 	var set jose.JSONWebKeySet
 	err := s.InTenant(ctx, id, func(ctx context.Context, tx *store.Tx) error {
 		rows, err := tx.SigningKeyList(ctx, id)
@@ -106,11 +146,19 @@ func load(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID)
 			}
 			ring.public[r.Kid] = pub
 			set.Keys = append(set.Keys, pub)
-			if r.Status != "active" || !r.Promoted {
+			opens := pub.Use == "enc" // An old key goes on opening what was encrypted for it.
+			if !signs(r) && !opens {
 				continue
 			}
-			if ring.signers[jose.SignatureAlgorithm(r.Alg)], err = unseal(sealer, r); err != nil {
-				return fmt.Errorf("open signing key %s: %w", r.Kid, err)
+			private, err := unseal(sealer, r)
+			if err != nil {
+				return fmt.Errorf("open key %s: %w", r.Kid, err)
+			}
+			if signs(r) {
+				ring.signers[r.Alg] = private
+			}
+			if opens {
+				ring.openers[r.Kid] = private
 			}
 		}
 		return nil
@@ -121,8 +169,8 @@ func load(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID)
 	if ring.jwks, err = json.Marshal(set); err != nil {
 		return nil, nil, err
 	}
-	var missing []jose.SignatureAlgorithm
-	for _, alg := range Algorithms {
+	var missing []string
+	for _, alg := range wanted {
 		if _, ok := ring.signers[alg]; !ok {
 			missing = append(missing, alg)
 		}
@@ -130,23 +178,30 @@ func load(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID)
 	return ring, missing, nil
 }
 
-func generate(alg jose.SignatureAlgorithm) (jose.JSONWebKey, error) {
+func generate(alg string) (jose.JSONWebKey, error) {
 	var private crypto.PrivateKey
 	var err error
+	use := "sig"
 	switch alg {
-	case RS256:
+	case string(RS256), string(PS256):
 		private, err = rsa.GenerateKey(rand.Reader, rsaBits)
-	case ES256:
+	case string(ES256):
 		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case EdDSA:
+	case string(EdDSA):
 		_, private, err = ed25519.GenerateKey(rand.Reader)
+	case string(jose.RSA_OAEP_256):
+		use = "enc"
+		private, err = rsa.GenerateKey(rand.Reader, rsaBits)
+	case string(jose.ECDH_ES):
+		use = "enc"
+		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	default:
 		err = errors.New("algorithm is not supported")
 	}
 	if err != nil {
 		return jose.JSONWebKey{}, err
 	}
-	key := jose.JSONWebKey{Key: private, Algorithm: string(alg), Use: "sig"}
+	key := jose.JSONWebKey{Key: private, Algorithm: alg, Use: use}
 	// The thumbprint (RFC 7638) makes two keys with one kid impossible within a tenant.
 	thumb, err := key.Thumbprint(crypto.SHA256)
 	if err != nil {
@@ -194,7 +249,7 @@ func unseal(sealer *secret.Sealer, r dbsqlc.SigningKey) (jose.JSONWebKey, error)
 	if err != nil {
 		return jose.JSONWebKey{}, err
 	}
-	return jose.JSONWebKey{Key: private, KeyID: r.Kid, Algorithm: r.Alg, Use: "sig"}, nil
+	return jose.JSONWebKey{Key: private, KeyID: r.Kid, Algorithm: r.Alg}, nil
 }
 
 // JWKS is the published set (RFC 7517), public halves only. It is shared: do not change it.
@@ -217,7 +272,7 @@ func Public(jwks []byte) (*Ring, error) {
 
 // Sign makes a compact JWS of the payload with the tenant's signer for alg. typ is the header's type, such as JWT or at+jwt.
 func (r *Ring) Sign(alg jose.SignatureAlgorithm, typ string, payload []byte) (string, error) {
-	key, ok := r.signers[alg]
+	key, ok := r.signers[string(alg)]
 	if !ok {
 		return "", fmt.Errorf("no %s key signs", alg)
 	}
@@ -247,7 +302,7 @@ func (r *Ring) Verify(token, typ string) ([]byte, error) {
 	}
 	header := jws.Signatures[0].Protected
 	key, ok := r.public[header.KeyID]
-	if !ok || header.Algorithm != key.Algorithm {
+	if !ok || header.Algorithm != key.Algorithm || key.Use == "enc" {
 		return nil, ErrInvalid
 	}
 	if t, _ := header.ExtraHeaders[jose.HeaderType].(string); t != typ {
@@ -258,4 +313,28 @@ func (r *Ring) Verify(token, typ string) ([]byte, error) {
 		return nil, ErrInvalid
 	}
 	return payload, nil
+}
+
+// contentEncryptions are those of RFC 7518 section 5 that the product takes.
+var contentEncryptions = []jose.ContentEncryption{jose.A128CBC_HS256, jose.A128GCM, jose.A256CBC_HS512, jose.A256GCM}
+
+// Decrypt opens a compact JWE (RFC 7516) that was made for one of the tenant's encryption keys, by its own algorithm.
+// ErrInvalid: anything else.
+func (r *Ring) Decrypt(token string) ([]byte, error) {
+	jwe, err := jose.ParseEncryptedCompact(token, Encryptions, contentEncryptions)
+	if err != nil {
+		return nil, ErrInvalid
+	}
+	key, ok := r.openers[jwe.Header.KeyID]
+	if !ok && jwe.Header.KeyID == "" {
+		key, ok = r.signers[jwe.Header.Algorithm] // Without a kid the key of the algorithm is meant.
+	}
+	if !ok || key.Algorithm != jwe.Header.Algorithm {
+		return nil, ErrInvalid
+	}
+	text, err := jwe.Decrypt(key.Key)
+	if err != nil {
+		return nil, ErrInvalid
+	}
+	return text, nil
 }

@@ -28,6 +28,9 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testkit.Main(m)) }
 
+// everyones are the algorithms that every tenant has a key for.
+var everyones = []jose.SignatureAlgorithm{RS256, ES256, EdDSA}
+
 func open(t *testing.T, s *store.Store, vault tenant.Vault, id uuid.UUID) *Ring {
 	t.Helper()
 	ring, err := Open(t.Context(), s, vault, id)
@@ -66,7 +69,7 @@ func TestOpenMakesOneKeyPerAlgorithmHoweverManyAskAtOnce(t *testing.T) {
 		if diff := cmp.Diff(string(rings[0].JWKS()), string(ring.JWKS())); diff != "" {
 			t.Errorf("ring %d publishes another set (-first +this)\n%s", i, diff)
 		}
-		for _, alg := range Algorithms {
+		for _, alg := range everyones {
 			if _, err := rings[0].Verify(sign(t, ring, alg, "JWT"), "JWT"); err != nil {
 				t.Errorf("ring %d signs %s with a key the first does not know: %v", i, alg, err)
 			}
@@ -102,9 +105,9 @@ func TestTenantsShareNoKey(t *testing.T) {
 	t.Parallel()
 	s, vault := testkit.NewDB(t).Store(t), testkit.Vault(t)
 	one, other := open(t, s, vault, testkit.Tenant(t, s, "acme").ID), open(t, s, vault, testkit.Tenant(t, s, "other").ID)
-	for _, alg := range Algorithms {
-		if one.signers[alg].KeyID == other.signers[alg].KeyID {
-			t.Errorf("both sign %s with %s", alg, one.signers[alg].KeyID)
+	for _, alg := range everyones {
+		if one.signers[string(alg)].KeyID == other.signers[string(alg)].KeyID {
+			t.Errorf("both sign %s with %s", alg, one.signers[string(alg)].KeyID)
 		}
 		if _, err := other.Verify(sign(t, one, alg, "JWT"), "JWT"); !errors.Is(err, ErrInvalid) {
 			t.Errorf("Verify of the other's %s token = %v, want %v", alg, err, ErrInvalid)
@@ -144,8 +147,8 @@ func TestJWKSIsPublicAndComplete(t *testing.T) {
 		}
 		kids[key["kid"]] = true
 	}
-	if len(set.Keys) != len(Algorithms) || len(kids) != len(Algorithms) {
-		t.Errorf("%d keys with %d kids, want %d", len(set.Keys), len(kids), len(Algorithms))
+	if len(set.Keys) != len(everyones) || len(kids) != len(everyones) {
+		t.Errorf("%d keys with %d kids, want %d", len(set.Keys), len(kids), len(everyones))
 	}
 	for alg, key := range ring.signers {
 		public := key.Public()
@@ -167,8 +170,8 @@ func TestPrivateKeysAreSealedAtRest(t *testing.T) {
 	ring := open(t, s, testkit.Vault(t), org)
 	// The whole row, in the form of a dump.
 	rows := strings.Join(db.Ask(t, org, "SELECT signing_keys::text FROM parako.signing_keys"), "\n")
-	for _, alg := range Algorithms {
-		private := ring.signers[alg].Key
+	for _, alg := range everyones {
+		private := ring.signers[string(alg)].Key
 		der, err := x509.MarshalPKCS8PrivateKey(private)
 		if err != nil {
 			t.Fatal(err)
@@ -177,7 +180,7 @@ func TestPrivateKeysAreSealedAtRest(t *testing.T) {
 		if seed, ok := private.(ed25519.PrivateKey); ok {
 			secrets["the seed"] = seed.Seed()
 		}
-		if !bytes.Contains([]byte(rows), []byte(ring.signers[alg].KeyID)) {
+		if !bytes.Contains([]byte(rows), []byte(ring.signers[string(alg)].KeyID)) {
 			t.Errorf("the rows have no %s key", alg)
 		}
 		for name, plain := range secrets {
@@ -262,11 +265,11 @@ func TestAKeyStopsSigningBeforeItStopsVerifying(t *testing.T) {
 		}
 		return kids
 	}
-	old := before.signers[ES256].KeyID
+	old := before.signers[string(ES256)].KeyID
 
 	db.Ask(t, org, "UPDATE parako.signing_keys SET status = 'expiring', rotated_at = now() WHERE alg = 'ES256'")
 	rotated := open(t, s, vault, org)
-	if rotated.signers[ES256].KeyID == old {
+	if rotated.signers[string(ES256)].KeyID == old {
 		t.Error("an expiring key signs")
 	}
 	if _, err := rotated.Verify(token, "JWT"); err != nil {
@@ -295,8 +298,8 @@ func TestAKeyIsPublishedBeforeItSigns(t *testing.T) {
 	db := testkit.NewDB(t)
 	s, vault := db.Store(t), testkit.Vault(t)
 	org := testkit.Tenant(t, s, "acme").ID
-	signer := open(t, s, vault, org).signers[ES256].KeyID
-	next, err := generate(ES256)
+	signer := open(t, s, vault, org).signers[string(ES256)].KeyID
+	next, err := generate(string(ES256))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,8 +319,8 @@ func TestAKeyIsPublishedBeforeItSigns(t *testing.T) {
 	db.Ask(t, org, `INSERT INTO parako.signing_keys (id, kid, alg, status, promoted, public_jwk, private_key)
 VALUES (gen_random_uuid(), $1, 'ES256', 'active', false, $2::jsonb, '\x00')`, next.KeyID, string(mustJSON(t, next.Public())))
 	ring := open(t, s, vault, org)
-	if ring.signers[ES256].KeyID != signer {
-		t.Errorf("%s signs, want %s until the other is promoted", ring.signers[ES256].KeyID, signer)
+	if ring.signers[string(ES256)].KeyID != signer {
+		t.Errorf("%s signs, want %s until the other is promoted", ring.signers[string(ES256)].KeyID, signer)
 	}
 	if _, ok := ring.public[next.KeyID]; !ok {
 		t.Error("the next key is not published")
@@ -331,4 +334,115 @@ func mustJSON(t *testing.T, v any) []byte {
 		t.Fatal(err)
 	}
 	return text
+}
+
+// TestEnsureMakesAKeyOnce asks for PS256 in several tenants and transactions, and finds it published and signing.
+func TestEnsureMakesAKeyOnce(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s, vault := db.Store(t), testkit.Vault(t)
+	org, other := testkit.Tenant(t, s, "acme").ID, testkit.Tenant(t, s, "other").ID
+	before := open(t, s, vault, org)
+	if _, err := before.Sign(PS256, "JWT", []byte("{}")); err == nil {
+		t.Error("a tenant signs with PS256 that no client asked for")
+	}
+	var all sync.WaitGroup
+	failed := make([]error, 4)
+	for i := range failed {
+		all.Go(func() {
+			failed[i] = s.InTenant(t.Context(), org, func(ctx context.Context, tx *store.Tx) error {
+				return errors.Join(Ensure(ctx, tx, vault, PS256), Ensure(ctx, tx, vault, RS256))
+			})
+		})
+	}
+	all.Wait()
+	if err := errors.Join(failed...); err != nil {
+		t.Fatal(err)
+	}
+	after := open(t, s, vault, org)
+	if _, err := after.Verify(sign(t, after, PS256, "JWT"), "JWT"); err != nil {
+		t.Errorf("PS256: %v", err)
+	}
+	if diff := cmp.Diff([]string{"1"}, db.Ask(t, org, "SELECT count(*)::text FROM parako.signing_keys WHERE alg = 'PS256'")); diff != "" {
+		t.Errorf("keys for PS256 mismatch (-want +got)\n%s", diff)
+	}
+	if got := db.Ask(t, org, "SELECT revision::text FROM parako.tenants"); got[0] == "1" {
+		t.Error("no instance is told to load the key")
+	}
+	if got := db.Ask(t, other, "SELECT alg FROM parako.signing_keys WHERE alg = 'PS256'"); len(got) > 0 {
+		t.Errorf("another tenant has it, too: %q", got)
+	}
+}
+
+// TestDecrypt encrypts for a tenant as a client would, with what it publishes.
+func TestDecrypt(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s, vault := db.Store(t), testkit.Vault(t)
+	openWith := func(id uuid.UUID) *Ring {
+		ring, err := Open(t.Context(), s, vault, id, string(jose.RSA_OAEP_256), string(jose.ECDH_ES))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ring
+	}
+	ring, other := openWith(testkit.Tenant(t, s, "acme").ID), openWith(testkit.Tenant(t, s, "other").ID)
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(ring.JWKS(), &set); err != nil {
+		t.Fatal(err)
+	}
+	published := map[string]jose.JSONWebKey{}
+	for _, key := range set.Keys {
+		if key.Use == "enc" {
+			published[key.Algorithm] = key
+		}
+		if !key.IsPublic() {
+			t.Errorf("key %s is not public", key.KeyID)
+		}
+	}
+	encrypt := func(t *testing.T, alg jose.KeyAlgorithm, key any, kid string) string {
+		t.Helper()
+		e, err := jose.NewEncrypter(jose.A256GCM, jose.Recipient{Algorithm: alg, Key: key, KeyID: kid}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		jwe, err := e.Encrypt([]byte("hello"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := jwe.CompactSerialize()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	for _, alg := range Encryptions {
+		key, ok := published[string(alg)]
+		if !ok {
+			t.Fatalf("no key for %s is published", alg)
+		}
+		for name, kid := range map[string]string{"with its kid": key.KeyID, "without a kid": ""} {
+			got, err := ring.Decrypt(encrypt(t, alg, key.Key, kid))
+			if err != nil || string(got) != "hello" {
+				t.Errorf("%s %s: %q, %v", alg, name, got, err)
+			}
+			if _, err := other.Decrypt(encrypt(t, alg, key.Key, kid)); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%s %s opens at another tenant: %v", alg, name, err)
+			}
+		}
+	}
+	rsa := published[string(jose.RSA_OAEP_256)]
+	for name, token := range map[string]string{
+		"another algorithm for the same key": encrypt(t, jose.RSA_OAEP, rsa.Key, rsa.KeyID),
+		"an unknown kid":                     encrypt(t, jose.RSA_OAEP_256, rsa.Key, "nobody"),
+		"a signature instead":                sign(t, ring, RS256, "JWT"),
+		"nothing":                            "",
+	} {
+		if _, err := ring.Decrypt(token); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v, want %v", name, err, ErrInvalid)
+		}
+	}
+	if _, err := ring.Verify(sign(t, ring, ES256, "JWT"), "JWT"); err != nil {
+		t.Errorf("the ring does not sign any more: %v", err)
+	}
 }

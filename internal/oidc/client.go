@@ -7,17 +7,28 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ory/fosite"
 
 	"parako/internal/dbsqlc"
+	"parako/internal/settings"
 	"parako/internal/store"
 )
 
 // client is a registered client as fosite sees it.
-type client struct{ dbsqlc.Client }
+type client struct {
+	dbsqlc.Client
+	more MoreMetadata
+}
 
-var _ fosite.Client = client{}
+// fapi reports whether the FAPI 2.0 Security Profile holds for the client.
+func (c client) fapi() bool { return c.more.FAPIProfile == FAPI2 }
+
+var (
+	_ fosite.Client                         = client{}
+	_ fosite.ClientWithCustomTokenLifespans = client{}
+)
 
 // GetID implements fosite.Client.
 func (c client) GetID() string { return c.ID }
@@ -43,6 +54,24 @@ func (c client) GetScopes() fosite.Arguments {
 	return scopes
 }
 
+// GetEffectiveLifespan implements fosite.ClientWithCustomTokenLifespans.
+func (c client) GetEffectiveLifespan(_ fosite.GrantType, kind fosite.TokenType, tenants time.Duration) time.Duration {
+	own := 0
+	switch kind {
+	case fosite.AccessToken:
+		own = c.more.TTL.AccessToken
+	case fosite.IDToken:
+		own = c.more.TTL.IDToken
+	case fosite.RefreshToken:
+		own = c.more.TTL.RefreshToken
+	default: // The rest is the tenant's alone.
+	}
+	if own == 0 {
+		return tenants
+	}
+	return settings.Seconds(own)
+}
+
 // withoutRefresh is the client as it may act on a grant of the scopes: without the refresh_token grant, unless the person
 // agreed to offline_access (OpenID Connect Core section 11) or the client is a browser application without a secret.
 func (c client) withoutRefresh(scopes []string) client {
@@ -64,20 +93,30 @@ var clientIDFormat = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,255}$`)
 
 // client loads an active client of the tenant. fosite.ErrNotFound: there is none, or it was switched off, which callers
 // must not be able to tell apart.
-func (p *Provider) client(ctx context.Context, id string) (dbsqlc.Client, error) {
+func (p *Provider) client(ctx context.Context, id string) (client, error) {
 	if !clientIDFormat.MatchString(id) {
-		return dbsqlc.Client{}, fosite.ErrNotFound
+		return client{}, fosite.ErrNotFound
 	}
-	var row dbsqlc.Client
+	var c client
 	err := p.askTenant(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
-		row, err = tx.ClientByID(ctx, dbsqlc.ClientByIDParams{TenantID: tx.Tenant(), ID: id})
+		c, err = clientIn(ctx, tx, id)
 		return err
 	})
-	if errors.Is(err, store.ErrNotFound) || (err == nil && !row.Active) {
-		return dbsqlc.Client{}, fosite.ErrNotFound
+	if errors.Is(err, store.ErrNotFound) {
+		return client{}, fosite.ErrNotFound
+	}
+	return c, err
+}
+
+// clientIn is client within a transaction. store.ErrNotFound: there is none, or it was switched off.
+func clientIn(ctx context.Context, tx *store.Tx, id string) (client, error) {
+	row, err := tx.ClientByID(ctx, dbsqlc.ClientByIDParams{TenantID: tx.Tenant(), ID: id})
+	if err == nil && !row.Active {
+		err = store.ErrNotFound
 	}
 	if err != nil {
-		return dbsqlc.Client{}, fmt.Errorf("load client: %w", err)
+		return client{}, fmt.Errorf("load client: %w", err)
 	}
-	return row, nil
+	more, err := moreOf(row)
+	return client{Client: row, more: more}, err
 }

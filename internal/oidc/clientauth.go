@@ -2,7 +2,7 @@ package oidc
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,11 +19,8 @@ import (
 	"parako/internal/store"
 )
 
-// assertionType is the client_assertion_type of private_key_jwt (RFC 7523 section 2.2).
+// assertionType is the client_assertion_type of private_key_jwt and client_secret_jwt (RFC 7523 section 2.2).
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-
-// assertionAlgorithms are what clients may sign assertions with: never a MAC, never none.
-var assertionAlgorithms = []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA}
 
 const (
 	// assertionLife is the longest time an assertion may be valid (checklist K5).
@@ -32,12 +29,14 @@ const (
 	clockSkew = 15 * time.Second
 )
 
-// credentials are what a request presents to authenticate its client: exactly one method (RFC 6749 section 2.3).
+// credentials are what a request presents to authenticate its client: exactly one method (RFC 6749 section 2.3). A
+// certificate is presented besides, and counts where the client registered that it does.
 type credentials struct {
-	method    string // as in token_endpoint_auth_method
-	clientID  string
-	secret    string
-	assertion string
+	method      string // as in token_endpoint_auth_method; authNone also for a certificate alone
+	clientID    string
+	secret      string
+	assertion   string
+	certificate *x509.Certificate
 }
 
 // errClient is the one answer to every failed authentication: it must not tell an unknown client from a wrong secret.
@@ -46,7 +45,7 @@ func errClient(cause error) error {
 }
 
 func presented(r *http.Request, form url.Values) (credentials, error) {
-	c := credentials{method: "none", clientID: form.Get("client_id")}
+	c := credentials{method: authNone, clientID: form.Get("client_id"), certificate: certificateOf(r)}
 	methods := 0
 	if id, pass, ok := r.BasicAuth(); ok {
 		methods++
@@ -59,18 +58,18 @@ func presented(r *http.Request, form url.Values) (credentials, error) {
 		if c.clientID != "" && c.clientID != id {
 			return c, fosite.ErrInvalidRequest.WithHint("The Authorization header and client_id name different clients.")
 		}
-		c.method, c.clientID, c.secret = "client_secret_basic", id, pass
+		c.method, c.clientID, c.secret = authBasic, id, pass
 	}
 	if form.Has("client_secret") {
 		methods++
-		c.method, c.secret = "client_secret_post", form.Get("client_secret")
+		c.method, c.secret = authPost, form.Get("client_secret")
 	}
 	if form.Has("client_assertion") || form.Has("client_assertion_type") {
 		methods++
 		if form.Get("client_assertion_type") != assertionType {
 			return c, fosite.ErrInvalidRequest.WithHint("The client_assertion_type is not supported.")
 		}
-		c.method, c.assertion = "private_key_jwt", form.Get("client_assertion")
+		c.method, c.assertion = authPrivateKey, form.Get("client_assertion")
 	}
 	if methods > 1 {
 		return c, fosite.ErrInvalidRequest.WithHint("The request authenticates the client in more than one way.")
@@ -78,21 +77,24 @@ func presented(r *http.Request, form url.Values) (credentials, error) {
 	return c, nil
 }
 
-// authenticateClient implements fosite.ClientAuthenticationStrategy for client_secret_basic, client_secret_post,
-// private_key_jwt and none. A client authenticates with its registered method and no other.
+// authenticateClient implements fosite.ClientAuthenticationStrategy. A client authenticates with its registered method and
+// no other.
 func (p *Provider) authenticateClient(ctx context.Context, r *http.Request, form url.Values) (fosite.Client, error) {
 	c, err := presented(r, form)
 	if err != nil {
 		return nil, err
 	}
-	var claims jwt.Claims
-	if c.method == "private_key_jwt" {
+	var token *jwt.JSONWebToken
+	if c.assertion != "" || c.method == authPrivateKey {
 		// Who is speaking is known only from inside the assertion; it counts once the signature has been checked.
-		if c.clientID, claims, err = unverifiedIssuer(c); err != nil {
+		if token, c.clientID, err = unverifiedIssuer(c); err != nil {
 			return nil, errClient(err)
 		}
+		if token.Headers[0].Algorithm == string(jose.HS256) {
+			c.method = authSecretJWT
+		}
 	}
-	row, err := p.client(ctx, c.clientID)
+	who, err := p.client(ctx, c.clientID)
 	if errors.Is(err, fosite.ErrNotFound) {
 		// The same work as for a known client.
 		secret.Equal(secret.Digest(c.secret), make([]byte, 32))
@@ -101,63 +103,119 @@ func (p *Provider) authenticateClient(ctx context.Context, r *http.Request, form
 	if err != nil {
 		return nil, fosite.ErrServerError.WithWrap(err)
 	}
-	if c.method != row.TokenEndpointAuthMethod {
-		return nil, errClient(fmt.Errorf("client %s used %s instead of %s", row.ID, c.method, row.TokenEndpointAuthMethod))
+	registered := who.TokenEndpointAuthMethod
+	if c.method == authNone && c.certificate != nil && (registered == authTLS || registered == authSelfSigned) {
+		c.method = registered
+	}
+	if c.method != registered {
+		return nil, errClient(fmt.Errorf("client %s used %s instead of %s", who.ID, c.method, registered))
 	}
 	switch c.method {
-	case "client_secret_basic", "client_secret_post":
-		if !p.secretMatches(row, c.secret) {
-			return nil, errClient(fmt.Errorf("wrong secret for client %s", row.ID))
+	case authBasic, authPost:
+		if !p.secretMatches(who.Client, c.secret) {
+			return nil, errClient(fmt.Errorf("wrong secret for client %s", who.ID))
 		}
-	case "private_key_jwt":
-		if err := p.checkAssertion(ctx, row, c.assertion, claims); err != nil {
+	case authPrivateKey, authSecretJWT:
+		if err := p.checkAssertion(ctx, who, token); err != nil {
 			return nil, err
 		}
+	case authTLS:
+		if err := p.issuedCertificate(certificatesOf(r), who.more); err != nil {
+			return nil, errClient(fmt.Errorf("client %s: %w", who.ID, err))
+		}
+	case authSelfSigned:
+		if err := p.knownCertificate(ctx, who, c.certificate); err != nil {
+			return nil, errClient(fmt.Errorf("client %s: %w", who.ID, err))
+		}
 	}
-	return client{row}, nil
+	return who, nil
 }
 
 // secretMatches compares in constant time with the secret and, while it lasts, with the one before it.
 func (p *Provider) secretMatches(row dbsqlc.Client, presented string) bool {
 	digest := secret.Digest(presented)
 	current := len(row.SecretDigest) > 0 && secret.Equal(digest, row.SecretDigest)
-	previous := len(row.PreviousSecretDigest) > 0 && secret.Equal(digest, row.PreviousSecretDigest) &&
-		row.PreviousSecretExpiresAt != nil && p.deps.Now().Before(*row.PreviousSecretExpiresAt)
+	previous := len(row.PreviousSecretDigest) > 0 && secret.Equal(digest, row.PreviousSecretDigest) && p.previousSecretLives(row)
 	return current || previous
 }
 
-func unverifiedIssuer(c credentials) (string, jwt.Claims, error) {
-	token, err := jwt.ParseSigned(c.assertion, assertionAlgorithms)
+func (p *Provider) previousSecretLives(row dbsqlc.Client) bool {
+	return row.PreviousSecretExpiresAt != nil && p.deps.Now().Before(*row.PreviousSecretExpiresAt)
+}
+
+// secretTexts are the secrets that work, for clients whose secret is the key of a MAC.
+func (p *Provider) secretTexts(row dbsqlc.Client) ([]string, error) {
+	sealed := [][]byte{row.SecretSealed}
+	if p.previousSecretLives(row) {
+		sealed = append(sealed, row.PreviousSecretSealed)
+	}
+	var texts []string
+	for _, s := range sealed {
+		if len(s) == 0 {
+			continue
+		}
+		plain, err := p.sealer.Open("clients", "secret_sealed", row.ID, s)
+		if err != nil {
+			return nil, fmt.Errorf("open secret of client %s: %w", row.ID, err)
+		}
+		texts = append(texts, string(plain))
+	}
+	return texts, nil
+}
+
+func unverifiedIssuer(c credentials) (*jwt.JSONWebToken, string, error) {
+	token, err := jwt.ParseSigned(c.assertion, append([]jose.SignatureAlgorithm{jose.HS256}, signingAlgorithms...))
 	if err != nil {
-		return "", jwt.Claims{}, err
+		return nil, "", err
 	}
 	var claims jwt.Claims
 	if err := token.UnsafeClaimsWithoutVerification(&claims); err != nil {
-		return "", jwt.Claims{}, err
+		return nil, "", err
 	}
 	if claims.Issuer == "" || claims.Issuer != claims.Subject || (c.clientID != "" && c.clientID != claims.Issuer) {
-		return "", jwt.Claims{}, errors.New("iss, sub and client_id of the assertion differ")
+		return nil, "", errors.New("iss, sub and client_id of the assertion differ")
 	}
-	return claims.Issuer, claims, nil
+	return token, claims.Issuer, nil
+}
+
+// verifyAssertion checks the signature of a client assertion and reads its claims.
+func (p *Provider) verifyAssertion(ctx context.Context, who client, token *jwt.JSONWebToken, claims *jwt.Claims) error {
+	header := token.Headers[0]
+	if alg := who.more.TokenEndpointAuthAlg; alg != "" && alg != header.Algorithm {
+		return fmt.Errorf("the assertion is signed with %s instead of %s", header.Algorithm, alg)
+	}
+	if who.fapi() && !slices.Contains(fapiAlgorithms, jose.SignatureAlgorithm(header.Algorithm)) {
+		return fmt.Errorf("FAPI 2.0 does not allow %s", header.Algorithm)
+	}
+	if who.TokenEndpointAuthMethod == authPrivateKey {
+		key, err := p.signatureKey(ctx, who.keys(), header)
+		if err != nil {
+			return err
+		}
+		return token.Claims(key.Key, claims)
+	}
+	texts, err := p.secretTexts(who.Client)
+	if err != nil {
+		return err
+	}
+	err = errors.New("the client has no secret")
+	for _, text := range texts {
+		if err = token.Claims([]byte(text), claims); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // checkAssertion verifies a client assertion and uses it up (RFC 7523 section 3).
-func (p *Provider) checkAssertion(ctx context.Context, row dbsqlc.Client, assertion string, claims jwt.Claims) error {
-	token, err := jwt.ParseSigned(assertion, assertionAlgorithms)
-	if err != nil {
-		return errClient(err)
-	}
-	key, err := assertionKey(row.JWKS, token)
-	if err != nil {
-		return errClient(err)
-	}
-	if err := token.Claims(key.Key, &claims); err != nil {
+func (p *Provider) checkAssertion(ctx context.Context, who client, token *jwt.JSONWebToken) error {
+	var claims jwt.Claims
+	if err := p.verifyAssertion(ctx, who, token, &claims); err != nil {
 		return errClient(err)
 	}
 	now := p.deps.Now()
 	switch {
-	case len(claims.Audience) != 1 || (claims.Audience[0] != p.Issuer && claims.Audience[0] != p.URL("/token")):
-		// One audience only: an assertion addressed to several servers could be replayed by any of them.
+	case !p.assertionIsForUs(who, claims.Audience):
 		return errClient(errors.New("assertion has another audience"))
 	case claims.Expiry == nil || !now.Add(-clockSkew).Before(claims.Expiry.Time()):
 		return errClient(errors.New("assertion has expired or never does"))
@@ -170,37 +228,35 @@ func (p *Provider) checkAssertion(ctx context.Context, row dbsqlc.Client, assert
 	case claims.ID == "" || len(claims.ID) > 512:
 		return errClient(errors.New("assertion has no usable jti"))
 	}
-	var n int64
-	err = p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
-		n, err = tx.ClientAssertionSpend(ctx, dbsqlc.ClientAssertionSpendParams{
-			// The client is part of the key: nobody else can use its jti up.
-			ID: secret.Digest(row.ID + "\x00" + claims.ID), ExpiresAt: claims.Expiry.Time().Add(clockSkew),
-		})
-		return err
-	})
+	// The client is part of the key: nobody else can use its jti up.
+	fresh, err := p.spendOnce(ctx, "assertion", who.ID, claims.ID, claims.Expiry.Time().Add(clockSkew))
 	if err != nil {
 		return fosite.ErrServerError.WithWrap(err)
 	}
-	if n == 0 {
+	if !fresh {
 		return errClient(errors.New("assertion was used before"))
 	}
 	return nil
 }
 
-// assertionKey picks the client's key by kid or, without one, the only key of the right kind. The algorithm must be the
-// key's own when it names one.
-func assertionKey(jwks json.RawMessage, token *jwt.JSONWebToken) (jose.JSONWebKey, error) {
-	var set jose.JSONWebKeySet
-	if len(jwks) == 0 || json.Unmarshal(jwks, &set) != nil || len(token.Headers) != 1 {
-		return jose.JSONWebKey{}, errors.New("client has no usable keys")
+// assertionIsForUs accepts one audience only: an assertion addressed to several servers could be replayed by any of them. The
+// issuer is the audience (RFC 7523bis); outside FAPI the endpoints that older clients name will do.
+func (p *Provider) assertionIsForUs(who client, aud jwt.Audience) bool {
+	if len(aud) != 1 {
+		return false
 	}
-	header := token.Headers[0]
-	fits := slices.DeleteFunc(set.Keys, func(k jose.JSONWebKey) bool {
-		return !k.IsPublic() || (header.KeyID != "" && k.KeyID != header.KeyID) || (k.Algorithm != "" && k.Algorithm != header.Algorithm) ||
-			(k.Use != "" && k.Use != "sig")
+	return aud[0] == p.Issuer || !who.fapi() && slices.Contains([]string{p.URL("/token"), p.URL("/request")}, aud[0])
+}
+
+// spendOnce uses an identifier up that may be used once: by owner, for a purpose, until a moment. false: it was used before.
+// The row that says so is in PostgreSQL, so that neither another instance nor the loss of Redis lets a replay through.
+func (p *Provider) spendOnce(ctx context.Context, purpose, owner, id string, until time.Time) (bool, error) {
+	var n int64
+	err := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
+		n, err = tx.ClientAssertionSpend(ctx, dbsqlc.ClientAssertionSpendParams{
+			ID: secret.Digest(purpose + "\x00" + owner + "\x00" + id), ExpiresAt: until,
+		})
+		return err
 	})
-	if len(fits) != 1 {
-		return jose.JSONWebKey{}, fmt.Errorf("%d keys of the client fit the assertion", len(fits))
-	}
-	return fits[0], nil
+	return n == 1, err
 }

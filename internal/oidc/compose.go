@@ -50,29 +50,25 @@ func (noHasher) Hash(context.Context, []byte) ([]byte, error) { return nil, fosi
 // noFetcher refuses: fosite must fetch nothing on a client's behalf.
 type noFetcher struct{ fosite.JWKSFetcherStrategy }
 
-// allowedPrompts are the values of prompt (OpenID Connect Core section 3.1.2.1).
-var allowedPrompts = []string{"none", "login", "consent", "select_account"}
-
-// compose puts fosite together for one tenant. Only what the product promises is composed: no implicit or hybrid flow, no
-// password grant, and nothing that fetches URLs.
+// compose puts fosite together for one tenant. Only what the tenant turned on is composed: never a password grant, and nothing
+// that fetches URLs.
 func compose(p *Provider) *fosite.Fosite {
 	store := storage{p}
 	config := configuration{p: p, Config: &fosite.Config{
-		IDTokenIssuer:               p.Issuer,
-		AccessTokenIssuer:           p.Issuer,
-		TokenURL:                    p.URL("/token"),
-		ScopeStrategy:               fosite.ExactScopeStrategy,
-		AudienceMatchingStrategy:    fosite.ExactAudienceMatchingStrategy,
-		EnforcePKCE:                 true,
-		EnforcePKCEForPublicClients: true,
-		OmitRedirectScopeParam:      true,
-		AllowedPromptValues:         allowedPrompts,
-		MinParameterEntropy:         1, // authorize.go fills in for clients that send no state
-		RedirectSecureChecker:       fosite.IsRedirectURISecure,
-		RefreshTokenScopes:          []string{}, // codeGrant decides
-		ClientSecretsHasher:         noHasher{},
-		JWKSFetcherStrategy:         noFetcher{},
-		GlobalSecret:                p.tokens.key,
+		IDTokenIssuer:            p.Issuer,
+		AccessTokenIssuer:        p.Issuer,
+		TokenURL:                 p.URL("/token"),
+		ScopeStrategy:            fosite.ExactScopeStrategy,
+		AudienceMatchingStrategy: fosite.ExactAudienceMatchingStrategy,
+		EnforcePKCE:              false, // authrequest.go decides of whom a challenge is demanded
+		OmitRedirectScopeParam:   true,
+		AllowedPromptValues:      allowedPrompts,
+		MinParameterEntropy:      1, // authorize.go fills in for clients that send no state
+		RedirectSecureChecker:    fosite.IsRedirectURISecure,
+		RefreshTokenScopes:       []string{}, // codeGrant decides
+		ClientSecretsHasher:      noHasher{},
+		JWKSFetcherStrategy:      noFetcher{},
+		GlobalSecret:             p.tokens.key,
 	}}
 	config.ClientAuthenticationStrategy = p.authenticateClient
 	refresh := &refreshGrant{p: p, RefreshTokenGrantHandler: &oauth2.RefreshTokenGrantHandler{
@@ -89,16 +85,33 @@ func compose(p *Provider) *fosite.Fosite {
 	}
 	proof := &pkce.Handler{AuthorizeCodeStrategy: codeStrategy{p.tokens}, Storage: store, Config: config}
 
+	implicit := &oauth2.AuthorizeImplicitGrantTypeHandler{AccessTokenStrategy: accessTokens{p}, AccessTokenStorage: store, Config: config}
+
 	config.AuthorizeEndpointHandlers.Append(codes)
 	config.AuthorizeEndpointHandlers.Append(openidCode)
 	config.AuthorizeEndpointHandlers.Append(proof)
+	if p.Settings.Features.OIDC.ImplicitFlow.Enabled {
+		config.AuthorizeEndpointHandlers.Append(&openid.OpenIDConnectImplicitHandler{
+			AuthorizeImplicitGrantTypeHandler: implicit, IDTokenHandleHelper: helper,
+			OpenIDConnectRequestValidator: openidCode.OpenIDConnectRequestValidator, Config: config,
+		})
+	}
+	if p.Settings.Features.OIDC.HybridFlow.Enabled {
+		config.AuthorizeEndpointHandlers.Append(&openid.OpenIDConnectHybridHandler{
+			AuthorizeImplicitGrantTypeHandler: implicit, AuthorizeExplicitGrantHandler: codes.AuthorizeExplicitGrantHandler,
+			IDTokenHandleHelper: helper, OpenIDConnectRequestValidator: openidCode.OpenIDConnectRequestValidator,
+			OpenIDConnectRequestStorage: store, Config: config,
+		})
+	}
 	// PKCE comes before the code is spent; OpenID Connect after the access token, whose hash it needs.
 	config.TokenEndpointHandlers.Append(codes)
 	config.TokenEndpointHandlers.Append(proof)
 	config.TokenEndpointHandlers.Append(openidCode)
 	config.TokenEndpointHandlers.Append(refresh)
 	config.TokenEndpointHandlers.Append(&openid.OpenIDConnectRefreshHandler{IDTokenHandleHelper: helper, Config: config})
-	config.TokenEndpointHandlers.Append(&clientCredentials{p: p})
+	if p.Settings.Features.OIDC.ClientCredentials.Enabled {
+		config.TokenEndpointHandlers.Append(&clientCredentials{p: p})
+	}
 	return fosite.NewOAuth2Provider(store, config)
 }
 

@@ -42,6 +42,13 @@ func explain(err error) (oauthError, error) {
 	return e, nil
 }
 
+// errOff answers at an endpoint that the tenant has turned off: it is not there.
+var errOff = problem.New(problem.NotFound, "not_found", "There is nothing here.")
+
+func asRFC(err error) (*fosite.RFC6749Error, bool) {
+	return errors.AsType[*fosite.RFC6749Error](err)
+}
+
 func problemCode(k problem.Kind) string {
 	switch k {
 	case problem.Unavailable, problem.TooMany:

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/ory/fosite/token/jwt"
 
 	"parako/internal/dbsqlc"
+	"parako/internal/directory"
 	"parako/internal/session"
 )
 
@@ -28,8 +30,25 @@ type grantSession struct {
 	ends    time.Time
 	expires map[fosite.TokenType]time.Time
 
-	// client is the authenticated client of a token request; the zero value before authentication.
+	// client is the client of the request; the zero value before authentication.
 	client client
+	// claims is what single claims were asked for; nil: none.
+	claims *claimsRequest
+	// person is the account of subject where it is at hand; nil: it is looked up when it is needed.
+	person *directory.User
+	// bare says that there is no access token: the ID token carries what userinfo would say (OpenID Connect Core section 5.4).
+	bare bool
+
+	// proof is the thumbprint of the key that a DPoP proof with the request proved; empty: none.
+	proof string
+	// cnf is what the tokens that are issued are bound to, and bound what the presented refresh token is bound to.
+	cnf, bound confirmation
+	// audience are the resources the access token is for.
+	audience []string
+	// act is who acts for the subject (RFC 8693 section 4.1); nil: the subject itself.
+	act json.RawMessage
+	// keep says that the refresh token stays as it is.
+	keep bool
 	// atHash is where fosite leaves the at_hash.
 	atHash *jwt.IDTokenClaims
 
@@ -51,9 +70,11 @@ func (g *grantSession) authorizedBy(s session.Session, nonce string) {
 }
 
 // restore fills the session from a stored grant.
-func (g *grantSession) restore(row dbsqlc.Grant) {
+func (g *grantSession) restore(row dbsqlc.Grant) (err error) {
 	g.subject, g.sessionID, g.authTime, g.acr, g.amr, g.nonce = row.UserID, row.SessionID, row.AuthTime.UTC(), row.ACR, row.AMR, row.Nonce
 	g.ends = row.ExpiresAt
+	g.claims, err = storedClaims(row.Claims)
+	return err
 }
 
 // SetExpiresAt implements fosite.Session. Nothing outlives the grant.

@@ -16,10 +16,6 @@ import (
 // Web Token for that resource and is not stored; without one it is opaque.
 type clientCredentials struct{ p *Provider }
 
-var errTarget = &fosite.RFC6749Error{
-	ErrorField: "invalid_target", DescriptionField: "The resource is unknown, or the client may not ask for it.", CodeField: 400,
-}
-
 // CanHandleTokenEndpointRequest implements fosite.TokenEndpointHandler.
 func (*clientCredentials) CanHandleTokenEndpointRequest(_ context.Context, r fosite.AccessRequester) bool {
 	return r.GetGrantTypes().ExactOne("client_credentials")
@@ -40,14 +36,26 @@ func (h *clientCredentials) HandleTokenEndpointRequest(ctx context.Context, r fo
 	if !ok || c.IsPublic() || !slices.Contains(c.GrantTypes, "client_credentials") {
 		return fosite.ErrUnauthorizedClient.WithHint("The client may not use the client_credentials grant.")
 	}
+	if err := bindClient(r); err != nil {
+		return err
+	}
+	if err := h.p.settle(ctx, r); err != nil {
+		return err
+	}
+	life := settings.Seconds(h.p.ttl().ClientCredentials)
+	if own := c.more.TTL.ClientCredentials; own > 0 {
+		life = settings.Seconds(own)
+	}
+	r.GetSession().SetExpiresAt(fosite.AccessToken, h.p.deps.Now().UTC().Add(life).Truncate(time.Second))
 	allowed := c.Scope
-	resources := r.GetRequestForm()["resource"]
-	for _, resource := range resources {
-		if !slices.Contains(c.AllowedResources, resource) {
-			return errTarget
+	if asked := r.GetRequestForm()["resource"]; len(asked) > 0 {
+		if err := h.p.aim(ctx, r, c.AllowedResources); err != nil {
+			return err
 		}
 		allowed = c.ResourcesScopes
-		r.GrantAudience(resource)
+		for _, resource := range asked {
+			r.GrantAudience(resource)
+		}
 	}
 	permitted := strings.Fields(allowed)
 	for _, scope := range r.GetRequestedScopes() {
@@ -56,8 +64,6 @@ func (h *clientCredentials) HandleTokenEndpointRequest(ctx context.Context, r fo
 		}
 		r.GrantScope(scope)
 	}
-	life := settings.Seconds(h.p.ttl().ClientCredentials)
-	r.GetSession().SetExpiresAt(fosite.AccessToken, h.p.deps.Now().UTC().Add(life).Truncate(time.Second))
 	return nil
 }
 
@@ -70,13 +76,13 @@ func (h *clientCredentials) PopulateTokenEndpointResponse(ctx context.Context, r
 	if err != nil {
 		return fosite.ErrServerError.WithWrap(err)
 	}
+	g, err := sessionOf(r)
+	if err != nil {
+		return err
+	}
 	err = h.p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
-		if len(r.GetGrantedAudience()) == 0 {
+		if strings.HasPrefix(token, accessPrefix) {
 			return storage{h.p}.CreateAccessTokenSession(ctx, sig, r)
-		}
-		g, err := sessionOf(r)
-		if err != nil {
-			return err
 		}
 		return recordIssued(ctx, tx, r, g)
 	})
@@ -85,7 +91,7 @@ func (h *clientCredentials) PopulateTokenEndpointResponse(ctx context.Context, r
 	}
 	response.SetAccessToken(token)
 	response.SetTokenType("bearer")
-	response.SetExpiresIn(settings.Seconds(h.p.ttl().ClientCredentials))
+	response.SetExpiresIn(g.GetExpiresAt(fosite.AccessToken).Sub(h.p.deps.Now().UTC().Truncate(time.Second)))
 	response.SetScopes(r.GetGrantedScopes())
 	return nil
 }

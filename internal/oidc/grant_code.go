@@ -2,7 +2,6 @@ package oidc
 
 import (
 	"context"
-	"slices"
 
 	"github.com/ory/fosite"
 	"github.com/ory/fosite/handler/oauth2"
@@ -22,10 +21,29 @@ func (h *codeGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.Acc
 	if err := bindClient(r); err != nil {
 		return err
 	}
+	if err := h.p.settle(ctx, r); err != nil {
+		return err
+	}
 	if err := h.AuthorizeExplicitGrantHandler.HandleTokenEndpointRequest(ctx, r); err != nil {
 		return err
 	}
-	return withinResources(r, r.GetRequestedAudience())
+	g, err := sessionOf(r)
+	if err != nil {
+		return err
+	}
+	if jkt := g.code.Code.DpopJkt; jkt != nil && *jkt != g.proof {
+		return fosite.ErrInvalidGrant.WithHint("The code is bound to another key (RFC 9449 section 10).")
+	}
+	return h.p.aim(ctx, r, r.GetRequestedAudience())
+}
+
+// settle decides what depends on the client of a token request alone.
+func (p *Provider) settle(ctx context.Context, r fosite.AccessRequester) error {
+	g, err := sessionOf(r)
+	if err != nil {
+		return err
+	}
+	return p.confirm(ctx, g)
 }
 
 // bindClient tells the session who was authenticated, before the store is asked for the grant.
@@ -35,15 +53,5 @@ func bindClient(r fosite.AccessRequester) error {
 		return err
 	}
 	g.client, _ = r.GetClient().(client)
-	return nil
-}
-
-// withinResources refuses a resource that the grant does not cover (RFC 8707 section 2.2).
-func withinResources(r fosite.AccessRequester, granted []string) error {
-	for _, resource := range r.GetRequestForm()["resource"] {
-		if !slices.Contains(granted, resource) {
-			return errTarget
-		}
-	}
 	return nil
 }

@@ -26,10 +26,21 @@ func (h *refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.
 	if err := bindClient(r); err != nil {
 		return err
 	}
+	if err := h.p.settle(ctx, r); err != nil {
+		return err
+	}
 	if err := h.RefreshTokenGrantHandler.HandleTokenEndpointRequest(ctx, r); err != nil {
 		return err
 	}
-	if err := withinResources(r, r.GetGrantedAudience()); err != nil {
+	g, err := sessionOf(r) // fosite copied it
+	if err != nil {
+		return err
+	}
+	if bound := g.bound; bound.bound() && bound != g.cnf {
+		return fosite.ErrInvalidGrant.WithHint("The refresh token is bound to another key or certificate.")
+	}
+	g.keep = h.p.keepsRefreshToken(g.client)
+	if err := h.p.aim(ctx, r, r.GetGrantedAudience()); err != nil {
 		return err
 	}
 	if len(asked) == 0 {
@@ -44,4 +55,11 @@ func (h *refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.
 		request.GrantedScope = asked
 	}
 	return nil
+}
+
+// keepsRefreshToken reports whether a refresh token goes on being used. It is always renewed for a client that does not
+// authenticate, because nothing else would give a theft away; never for one of FAPI 2.0, whose tokens are bound to its key and
+// which must not lose them with an answer (FAPI 2.0 Security Profile section 5.3.2.1).
+func (p *Provider) keepsRefreshToken(c client) bool {
+	return !c.IsPublic() && (c.fapi() || !p.Settings.Features.OIDC.RotateRefreshToken.Enabled)
 }

@@ -42,10 +42,15 @@ type tokenInfo struct {
 	AuthTime  int64    `json:"auth_time,omitempty"`
 	ACR       string   `json:"acr,omitempty"`
 	AMR       []string `json:"amr,omitempty"`
+	// Confirmation and Actor are as in RFC 7800 and RFC 8693 section 4.1.
+	Confirmation json.RawMessage `json:"cnf,omitempty"`
+	Actor        json.RawMessage `json:"act,omitempty"`
 
 	// grant is the family of a token that belongs to one; id is where an access token is stored.
 	grant *uuid.UUID
 	id    []byte
+	// user is the account it is about; uuid.Nil: none.
+	user uuid.UUID
 }
 
 // inspect finds what a token says. store.ErrNotFound: it is not a live token of this tenant.
@@ -74,10 +79,20 @@ func (p *Provider) inspectStored(ctx context.Context, id []byte) (tokenInfo, err
 	t := row.AccessToken
 	info := tokenInfo{
 		Active: true, Issuer: p.Issuer, Subject: t.ClientID, ClientID: t.ClientID, Scope: joinScopes(t.Scopes), Audience: t.Resources,
-		TokenType: "Bearer", Expiry: t.ExpiresAt.Unix(), IssuedAt: t.CreatedAt.Unix(), grant: t.GrantID, id: id,
+		TokenType: "Bearer", Expiry: t.ExpiresAt.Unix(), IssuedAt: t.CreatedAt.Unix(), Confirmation: t.Cnf, Actor: t.Act, grant: t.GrantID, id: id,
 	}
+	cnf, err := storedConfirmation(t.Cnf)
+	if err != nil {
+		return tokenInfo{}, err
+	}
+	info.TokenType = cnf.tokenType()
 	if row.UserID != nil && row.AuthTime != nil && row.ACR != nil {
-		info.Subject, info.AuthTime, info.ACR, info.AMR = row.UserID.String(), row.AuthTime.Unix(), *row.ACR, row.AMR
+		more, err := moreOf(dbsqlc.Client{ID: t.ClientID, Metadata: row.Metadata})
+		if err != nil {
+			return tokenInfo{}, err
+		}
+		info.Subject, info.AuthTime, info.ACR, info.AMR = p.subject(more, row.RedirectUris, *row.UserID), row.AuthTime.Unix(), *row.ACR, row.AMR
+		info.user = *row.UserID
 	}
 	return info, nil
 }
@@ -131,8 +146,12 @@ func (p *Provider) inspectJWT(ctx context.Context, token string) (tokenInfo, err
 	if revoked {
 		return tokenInfo{}, store.ErrNotFound
 	}
+	cnf, err := storedConfirmation(t.Confirmation)
+	if err != nil {
+		return tokenInfo{}, err
+	}
 	return tokenInfo{
-		Active: true, Issuer: t.Issuer, Subject: t.Subject, ClientID: t.ClientID, Scope: t.Scope, Audience: t.Audience, TokenType: "Bearer",
-		Expiry: t.Expiry, IssuedAt: t.IssuedAt, ID: t.ID,
+		Active: true, Issuer: t.Issuer, Subject: t.Subject, ClientID: t.ClientID, Scope: t.Scope, Audience: t.Audience, TokenType: cnf.tokenType(),
+		Expiry: t.Expiry, IssuedAt: t.IssuedAt, ID: t.ID, Confirmation: t.Confirmation, Actor: t.Actor,
 	}, nil
 }

@@ -42,27 +42,29 @@ func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string
 		if w.Session, err = p.findSession(ctx, tx, token); err != nil {
 			return err
 		}
-		w.Client, err = tx.ClientByID(ctx, dbsqlc.ClientByIDParams{TenantID: tx.Tenant(), ID: w.ClientID})
-		if isNotFound(err) || (err == nil && !w.Client.Active) {
+		who, err := clientIn(ctx, tx, w.ClientID)
+		if isNotFound(err) {
 			return errUnknownClient
 		}
 		if err != nil {
 			return err
 		}
+		w.Client = who.Client
 		if !w.SignedIn(w.Session) {
 			w.Session = nil
 		}
 		// The request was valid when it began; what has changed since (the client's redirect URIs, its scopes) counts.
-		if w.request, err = p.checkAuthorize(ctx, w.Request, w.Client); err != nil {
+		if w.request, err = p.checkAuthorize(ctx, w.Request, who); err != nil {
 			return signin.ErrExpired.Because(err)
 		}
+		w.request.pushed = w.PushedID
 		var consented []string
 		if w.Session != nil {
 			if consented, err = signin.Consented(ctx, tx, w.Session.User.ID, w.ClientID); err != nil {
 				return err
 			}
 		}
-		w.Scopes = w.request.scopes()
+		w.Scopes = p.consentScopes(w.request)
 		w.Step = w.Next(w.Session, w.Client.IsInternalClient, w.Scopes, consented)
 		return nil
 	})
@@ -73,37 +75,39 @@ func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string
 	return w, nil
 }
 
-// Complete answers the interaction with a code and returns the redirect. agreed says that the person has just consented; it
-// is needed when the step is consent, and ignored otherwise.
-func (p *Provider) Complete(ctx context.Context, w Waiting, agreed bool, from audit.Origin) (string, error) {
-	if w.Session == nil || (w.Step == signin.StepConsent && !agreed) {
-		return "", signin.ErrExpired
+// Complete answers the interaction with what was asked for. agreed says that the person has just consented; it is needed when
+// the step is consent, and ignored otherwise.
+func (p *Provider) Complete(ctx context.Context, w Waiting, agreed bool, from audit.Origin) (Answer, error) {
+	if w.Session == nil || (w.Step == signin.StepConsent && !agreed) || w.Step == signin.StepSelect {
+		return Answer{}, signin.ErrExpired
 	}
-	var location string
+	var answer Answer
 	err := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
 		err := signin.Finish(ctx, tx, w.ID)
 		if err != nil {
 			return err
 		}
-		if w.request.hint != uuid.Nil && w.request.hint != w.Session.User.ID {
+		if !p.expects(w.request, w.Session) {
 			// Someone else signed in than the client expects (OpenID Connect Core section 3.1.2.1, id_token_hint).
-			location = p.respond(w.request, errorParams(fosite.ErrLoginRequired))
-			return nil
+			answer, err = p.respond(ctx, w.request, errorParams(fosite.ErrLoginRequired))
+			return err
 		}
 		if w.Step == signin.StepConsent {
 			if err := signin.GiveConsent(ctx, tx, *w.Session, w.ClientID, w.Scopes, from); err != nil {
 				return err
 			}
 		}
-		location, err = p.issueCode(ctx, tx, w.request, *w.Session)
+		answer, err = p.issue(ctx, tx, w.request, *w.Session)
 		return err
 	})
-	return location, err
+	if _, refused := errors.AsType[*fosite.RFC6749Error](err); refused {
+		return p.refuse(ctx, w.request, err)
+	}
+	return answer, err
 }
 
-// Deny answers the interaction with access_denied and returns the redirect. It needs no session: whoever was asked to sign in
-// may refuse.
-func (p *Provider) Deny(ctx context.Context, w Waiting, from audit.Origin) (string, error) {
+// Deny answers the interaction with access_denied. It needs no session: whoever was asked to sign in may refuse.
+func (p *Provider) Deny(ctx context.Context, w Waiting, from audit.Origin) (Answer, error) {
 	err := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
 		if err := signin.Finish(ctx, tx, w.ID); err != nil {
 			return err
@@ -114,9 +118,14 @@ func (p *Provider) Deny(ctx context.Context, w Waiting, from audit.Origin) (stri
 		return signin.DenyConsent(ctx, tx, *w.Session, w.ClientID, from)
 	})
 	if err != nil {
-		return "", err
+		return Answer{}, err
 	}
-	return p.respond(w.request, errorParams(fosite.ErrAccessDenied.WithHint("End-User aborted interaction"))), nil
+	return p.respond(ctx, w.request, errorParams(fosite.ErrAccessDenied.WithHint("End-User aborted interaction")))
+}
+
+// Choose goes on with the account that is signed in (prompt=select_account).
+func (p *Provider) Choose(ctx context.Context, w Waiting) error {
+	return p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error { return signin.Choose(ctx, tx, w.ID) })
 }
 
 // Switch lets the person answer the interaction with another account than the one that is signed in.

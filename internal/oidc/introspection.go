@@ -3,6 +3,7 @@ package oidc
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 	"github.com/ory/fosite"
@@ -14,6 +15,9 @@ func (h *Handler) introspection(c echo.Context) error {
 	p, err := h.Provider(c)
 	if err != nil {
 		return err
+	}
+	if !p.Settings.Features.OIDC.TokenIntrospection.Enabled {
+		return errOff
 	}
 	form, caller, err := authenticated(c, p)
 	if err != nil {
@@ -32,13 +36,37 @@ func (h *Handler) introspection(c echo.Context) error {
 		return h.writeError(c, err)
 	}
 	if err != nil || !info.Active || !concerns(info, caller) {
-		return c.JSON(http.StatusOK, tokenInfo{Active: false})
+		info = tokenInfo{Active: false}
 	}
-	return c.JSON(http.StatusOK, info)
+	if !p.wantsSignedIntrospection(c.Request(), caller) {
+		return c.JSON(http.StatusOK, info)
+	}
+	// RFC 9701 section 5: the answer is a JWT for the caller, and the token's properties are one member of it.
+	claims := map[string]any{"iss": p.Issuer, "aud": caller.ID, "iat": p.deps.Now().Unix(), "token_introspection": info}
+	signed, err := p.answerJWT(c.Request().Context(), caller, caller.more.IntrospectionAlg, "token-introspection+jwt",
+		caller.more.IntrospectionEncryptionAlg, caller.more.IntrospectionEncryptionEnc, claims)
+	if err != nil {
+		return h.writeError(c, err)
+	}
+	return c.Blob(http.StatusOK, introspectionJWT, []byte(signed))
+}
+
+// introspectionJWT is the media type of signed answers (RFC 9701 section 4).
+const introspectionJWT = "application/token-introspection+jwt"
+
+// wantsSignedIntrospection reports whether the caller asks for a signed answer. One that registered for encryption gets no other.
+func (p *Provider) wantsSignedIntrospection(r *http.Request, caller client) bool {
+	f := p.Settings.Features.OIDC
+	if !f.JWTIntrospection.Enabled {
+		return false
+	}
+	return strings.Contains(r.Header.Get("Accept"), introspectionJWT) || caller.more.IntrospectionEncryptionAlg != "" && f.Encryption.Enabled
 }
 
 // concerns reports whether the caller may know of the token. A client stands for the resources that name it: its client_id,
-// or urn:resource:{client_id}.
+// urn:resource:{client_id}, and the audience it registered.
 func concerns(info tokenInfo, caller client) bool {
-	return info.ClientID == caller.ID || slices.Contains(info.Audience, caller.ID) || slices.Contains(info.Audience, "urn:resource:"+caller.ID)
+	return info.ClientID == caller.ID || slices.ContainsFunc(info.Audience, func(aud string) bool {
+		return aud == caller.ID || aud == clientResource+caller.ID || caller.Audience != nil && aud == *caller.Audience
+	})
 }

@@ -98,6 +98,10 @@ func (refreshStrategy) RefreshTokenSignature(_ context.Context, token string) st
 func (s refreshStrategy) GenerateRefreshToken(_ context.Context, r fosite.Requester) (string, string, error) {
 	random := secret.Token()
 	if a, ok := r.(fosite.AccessRequester); ok && a.GetGrantTypes().ExactOne("refresh_token") {
+		if g, err := sessionOf(r); err == nil && g.keep {
+			token := r.GetRequestForm().Get("refresh_token")
+			return token, signature(token), nil
+		}
 		random = s.mac("successor", r.GetRequestForm().Get("refresh_token"))
 	}
 	token, sig := s.mint(refreshPrefix, random)

@@ -2,16 +2,20 @@ package oidc
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/ory/fosite"
 
 	"parako/internal/keyring"
+	"parako/internal/outbound"
 	"parako/internal/ratelimit"
+	"parako/internal/secret"
 	"parako/internal/session"
 	"parako/internal/settings"
 	"parako/internal/store"
@@ -30,9 +34,14 @@ type Deps struct {
 	// MultiTenant: the built-in tenant has no provider then.
 	MultiTenant bool
 	Limiter     *ratelimit.Limiter
-	Metrics     *telemetry.Metrics
-	Log         *slog.Logger
-	Now         func() time.Time
+	// ClientCAs issue the certificates of tls_client_auth; nil: nobody does.
+	ClientCAs *x509.CertPool
+	// Outbound calls the addresses that clients registered; Keys are what it found behind their jwks_uri.
+	Outbound *outbound.Client
+	Keys     *KeyCache
+	Metrics  *telemetry.Metrics
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // Provider is one tenant's OpenID provider as it was at the tenant's revision. It is immutable and safe for concurrent
@@ -45,7 +54,11 @@ type Provider struct {
 
 	deps      Deps
 	keys      *keyring.Ring
+	sealer    *secret.Sealer // opens the secrets of clients
 	tokens    opaqueTokens
+	nonces    []byte   // the key of DPoP nonces
+	pairwise  []byte   // the key of pairwise subjects
+	resources sync.Map // resource by identifier, as far as they were asked for
 	discovery document
 	jwks      document
 	oauth2    *fosite.Fosite
@@ -56,28 +69,49 @@ type Provider struct {
 
 // NewProvider takes the snapshot. It makes the tenant's keys when this is their first use.
 func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, error) {
-	keys, err := keyring.Open(ctx, deps.Store, deps.Vault, t.ID)
-	if err != nil {
-		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
-	}
 	var set settings.Settings
-	err = deps.Store.AskTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) (err error) {
+	err := deps.Store.AskTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) (err error) {
 		set, err = settings.Load(ctx, tx)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
 	}
+	keys, err := keyring.Open(ctx, deps.Store, deps.Vault, t.ID, extraKeys(set)...)
+	if err != nil {
+		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
+	}
+	var sealer *secret.Sealer
+	err = deps.Store.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) (err error) {
+		sealer, err = deps.Vault.Sealer(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
+	}
 	p := &Provider{
-		Tenant: t, Settings: set, Issuer: t.Issuer(deps.Base, Mount), deps: deps, keys: keys,
+		Tenant: t, Settings: set, Issuer: t.Issuer(deps.Base, Mount), deps: deps, keys: keys, sealer: sealer,
 		tokens: opaqueTokens{key: deps.Vault.Master.Derive(t.ID, "oauth-hmac-v1", 32), now: deps.Now},
-		jwks:   newDocument("application/jwk-set+json", keys.JWKS()),
+		nonces: deps.Vault.Master.Derive(t.ID, "dpop-nonce-v1", 32), pairwise: deps.Vault.Master.Derive(t.ID, "pairwise-v1", 32),
+		jwks: newDocument("application/jwk-set+json", keys.JWKS()),
 	}
 	if p.discovery, err = discoveryDocument(p); err != nil {
 		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
 	}
 	p.oauth2 = compose(p)
 	return p, nil
+}
+
+// extraKeys are the algorithms a tenant needs a key for and others do not.
+func extraKeys(set settings.Settings) []string {
+	var algs []string
+	if set.Features.OIDC.Encryption.Enabled {
+		algs = names(keyring.Encryptions)
+	}
+	if slices.ContainsFunc(set.OIDC.ResourceServers, func(r settings.ResourceServer) bool { return r.SigningAlg == string(keyring.PS256) }) {
+		algs = append(algs, string(keyring.PS256))
+	}
+	return algs
 }
 
 // Derived is a value that a layer above computes once per snapshot, such as the tenant's style sheet.

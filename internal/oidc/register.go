@@ -8,23 +8,25 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/google/uuid"
 
 	"parako/internal/audit"
 	"parako/internal/dbsqlc"
+	"parako/internal/keyring"
 	"parako/internal/problem"
 	"parako/internal/secret"
+	"parako/internal/settings"
 	"parako/internal/store"
+	"parako/internal/tenant"
 )
 
 // Preset is a kind of application and the metadata that suits it.
 type Preset string
 
-// The presets.
+// The presets. PresetNone has the defaults of RFC 7591 section 2.
 const (
+	PresetNone          Preset = ""
 	PresetWeb           Preset = "web"
 	PresetSPA           Preset = "spa"
 	PresetNative        Preset = "native"
@@ -36,114 +38,179 @@ const (
 // Presets lists them, in the order they are shown.
 var Presets = []Preset{PresetWeb, PresetSPA, PresetNative, PresetM2M, PresetDevice, PresetAPIManagement}
 
-// Resource of the Management API.
-const managementResource = "urn:parako:api:v1"
+// managementResource is the resource of the Management API.
+const managementResource = ownResources + "api:v1"
 
-const deviceGrant = "urn:ietf:params:oauth:grant-type:device_code"
-
-// metadata fills in what the preset decides.
-func (p Preset) metadata() (dbsqlc.ClientCreateParams, bool) {
-	c := dbsqlc.ClientCreateParams{
-		ApplicationType: "web", TokenEndpointAuthMethod: "client_secret_basic", RequirePkce: true, IDTokenSignedResponseAlg: "RS256",
-		GrantTypes: []string{"authorization_code", "refresh_token"}, ResponseTypes: []string{"code"}, Scope: "openid profile email",
-		AllowedResources: []string{}, RedirectUris: []string{}, PostLogoutRedirectUris: []string{},
-	}
+// fill completes a description with what the preset decides. false: there is no such preset.
+func (p Preset) fill(n *NewClient) bool {
+	m := &n.ClientMetadata
+	application, method, scope := "web", authBasic, "openid profile email"
+	grants, responses, resources := []string{grantCode, grantRefresh}, []string{"code"}, []string{}
 	switch p {
+	case PresetNone:
+		grants, scope = []string{grantCode}, ""
 	case PresetWeb:
 	case PresetSPA:
-		c.TokenEndpointAuthMethod = "none"
+		method = authNone
 	case PresetNative:
-		c.ApplicationType, c.TokenEndpointAuthMethod = "native", "none"
+		application, method = "native", authNone
 	case PresetM2M:
-		c.GrantTypes, c.ResponseTypes, c.Scope = []string{"client_credentials"}, []string{}, ""
+		grants, responses, scope = []string{grantClientCredentials}, []string{}, ""
 	case PresetDevice:
-		c.ApplicationType, c.TokenEndpointAuthMethod = "native", "client_secret_post"
-		c.GrantTypes, c.ResponseTypes, c.Scope = []string{deviceGrant}, []string{}, "openid profile email offline_access"
+		application, method = "native", authPost
+		grants, responses, scope = []string{grantDevice, grantRefresh}, []string{}, "openid profile email offline_access"
 	case PresetAPIManagement:
-		c.GrantTypes, c.ResponseTypes, c.Scope = []string{"client_credentials"}, []string{}, ""
-		c.AllowedResources = []string{managementResource}
+		grants, responses, scope = []string{grantClientCredentials}, []string{}, ""
+		resources = []string{managementResource}
 	default:
-		return c, false
+		return false
 	}
-	return c, true
+	take(&m.ApplicationType, application)
+	take(&m.TokenEndpointAuthMethod, method)
+	if m.GrantTypes == nil {
+		m.GrantTypes = grants
+	}
+	if m.ResponseTypes == nil {
+		m.ResponseTypes = responses
+		if !slices.Contains(m.GrantTypes, grantCode) {
+			m.ResponseTypes = []string{}
+		}
+	}
+	take(&m.Scope, scope)
+	if n.AllowedResources == nil {
+		n.AllowedResources = resources
+	}
+	alg := "RS256"
+	if m.FAPIProfile != "" {
+		alg = "ES256"
+	}
+	take(&m.IDTokenAlg, alg)
+	return true
 }
 
-// NewClient describes a client to register. Empty fields take the preset's value.
+// take sets a value that was left out.
+func take(value *string, otherwise string) {
+	if *value == "" {
+		*value = otherwise
+	}
+}
+
+// NewClient describes a client to register. What is left out takes the preset's value.
 type NewClient struct {
-	ID                      string // default: a random UUID
-	Name                    string
-	Preset                  Preset
-	RedirectURIs            []string
-	PostLogoutRedirectURIs  []string
-	Scope                   string
-	TokenEndpointAuthMethod string
-	// JWKS holds the public keys of a private_key_jwt client.
-	JWKS             json.RawMessage
+	ClientMetadata
+
+	ID               string // default: a random UUID
+	Preset           Preset
 	AllowedResources []string
 	ResourcesScopes  string
-	IDTokenAlg       string
+	// WithoutPKCE excuses the client where the tenant does not demand PKCE of all.
+	WithoutPKCE bool
 	// Internal clients belong to the tenant itself: people are not asked for consent.
 	Internal bool
 	// Secret is set by tests and the development seed only; otherwise a random one is made.
 	Secret string
-	Actor  audit.Party
+	// RegistrationToken is the token with which the client may manage itself (RFC 7592); empty: it may not.
+	RegistrationToken string
+	Actor             audit.Party
 }
 
-// Client is a registered client as operators see it. Secret is set once, by [RegisterClient].
+// Client is a registered client as operators see it. Secret is set once, by what made it.
 type Client struct {
-	ID                      string          `json:"client_id"`
-	Secret                  string          `json:"client_secret,omitempty"`
-	Name                    string          `json:"client_name"`
-	Preset                  string          `json:"preset,omitempty"`
-	ApplicationType         string          `json:"application_type"`
-	TokenEndpointAuthMethod string          `json:"token_endpoint_auth_method"`
-	GrantTypes              []string        `json:"grant_types"`
-	ResponseTypes           []string        `json:"response_types"`
-	RedirectURIs            []string        `json:"redirect_uris"`
-	PostLogoutRedirectURIs  []string        `json:"post_logout_redirect_uris"`
-	Scope                   string          `json:"scope"`
-	AllowedResources        []string        `json:"allowedResources,omitempty"`
-	ResourcesScopes         string          `json:"resourcesScopes,omitempty"`
-	JWKS                    json.RawMessage `json:"jwks,omitempty"`
-	IDTokenAlg              string          `json:"id_token_signed_response_alg"`
-	Internal                bool            `json:"isInternalClient"`
-	Active                  bool            `json:"active"`
-	CreatedAt               time.Time       `json:"created_at"`
+	ClientMetadata
+
+	ID               string    `json:"client_id"`
+	Secret           string    `json:"client_secret,omitempty"`
+	Preset           string    `json:"preset,omitempty"`
+	AllowedResources []string  `json:"allowedResources,omitempty"`
+	ResourcesScopes  string    `json:"resourcesScopes,omitempty"`
+	RequirePKCE      bool      `json:"require_pkce"`
+	Internal         bool      `json:"isInternalClient"`
+	Active           bool      `json:"active"`
+	CreatedAt        time.Time `json:"created_at"`
 }
 
-func fromRow(r dbsqlc.Client) Client {
-	c := Client{
-		ID: r.ID, Name: r.ClientName, ApplicationType: r.ApplicationType, TokenEndpointAuthMethod: r.TokenEndpointAuthMethod,
+// metadataOf reads a client's metadata from its row.
+func metadataOf(r dbsqlc.Client) (ClientMetadata, error) {
+	m := ClientMetadata{
+		Name: r.ClientName, ApplicationType: r.ApplicationType, TokenEndpointAuthMethod: r.TokenEndpointAuthMethod,
 		GrantTypes: r.GrantTypes, ResponseTypes: r.ResponseTypes, RedirectURIs: r.RedirectUris, PostLogoutRedirectURIs: r.PostLogoutRedirectUris,
-		Scope: r.Scope, AllowedResources: r.AllowedResources, ResourcesScopes: r.ResourcesScopes, JWKS: r.JWKS, IDTokenAlg: r.IDTokenSignedResponseAlg,
-		Internal: r.IsInternalClient, Active: r.Active, CreatedAt: r.CreatedAt,
+		Scope: r.Scope, JWKS: r.JWKS, IDTokenAlg: r.IDTokenSignedResponseAlg, DefaultMaxAge: r.DefaultMaxAge,
+		ClientURI: text(r.ClientURI), LogoURI: text(r.LogoURI), PolicyURI: text(r.PolicyURI), TermsURI: text(r.TosURI), Contacts: r.Contacts,
+		Audience: text(r.Audience),
 	}
-	if r.Preset != nil {
-		c.Preset = *r.Preset
-	}
-	return c
+	var err error
+	m.MoreMetadata, err = moreOf(r)
+	return m, err
 }
 
-// ErrClientTaken refuses a client_id that exists in the tenant.
-var ErrClientTaken = problem.New(problem.Conflict, "client_taken", "A client with this client_id exists.")
-
-func invalidClient(message string) error {
-	return problem.New(problem.Invalid, "client_invalid", message)
+// moreOf reads the part without columns, which most clients do not have.
+func moreOf(r dbsqlc.Client) (MoreMetadata, error) {
+	var more MoreMetadata
+	if len(r.Metadata) <= len("{}") {
+		return more, nil
+	}
+	if err := json.Unmarshal(r.Metadata, &more); err != nil {
+		return more, fmt.Errorf("read metadata of client %s: %w", r.ID, err)
+	}
+	return more, nil
 }
 
-// RegisterClient adds a client to tx's tenant and records it. The secret of a confidential client is in the result and
-// nowhere else.
-func RegisterClient(ctx context.Context, tx *store.Tx, n NewClient) (Client, error) {
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// optional is NULL for an empty text.
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func fromRow(r dbsqlc.Client) (Client, error) {
+	m, err := metadataOf(r)
+	return Client{
+		ID: r.ID, ClientMetadata: m, Preset: text(r.Preset), AllowedResources: r.AllowedResources, ResourcesScopes: r.ResourcesScopes,
+		RequirePKCE: r.RequirePkce, Internal: r.IsInternalClient, Active: r.Active, CreatedAt: r.CreatedAt,
+	}, err
+}
+
+// What registering and changing a client can answer.
+var (
+	ErrClientTaken   = problem.New(problem.Conflict, "client_taken", "A client with this client_id exists.")
+	ErrClientUnknown = problem.New(problem.NotFound, "client_unknown", "There is no client with this client_id.")
+	errPreset        = problem.New(problem.Invalid, "client_invalid", "A preset is web, spa, native, m2m, device or api_management.")
+	errClientID      = problem.New(problem.Invalid, "client_invalid", "A client_id is 1 to 255 letters, digits, dots, underscores, tildes and hyphens.")
+)
+
+// RegisterClient adds a client to tx's tenant and records it. The secret of a client that has one is in the result and
+// nowhere else. vault is needed for a client whose secret is the key of a MAC or of an encryption.
+func RegisterClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, n NewClient) (Client, error) {
+	set, err := settings.Load(ctx, tx)
+	if err != nil {
+		return Client{}, err
+	}
+	if err := n.complete(set.Features.OIDC); err != nil {
+		return Client{}, err
+	}
 	p, err := n.params()
 	if err != nil {
 		return Client{}, err
 	}
 	var plain string
-	if strings.HasPrefix(p.TokenEndpointAuthMethod, "client_secret_") {
-		if plain = n.Secret; plain == "" {
-			plain = secret.Token()
-		}
+	if strings.HasPrefix(n.TokenEndpointAuthMethod, "client_secret_") {
+		take(&n.Secret, secret.Token())
+		plain = n.Secret
 		p.SecretDigest = secret.Digest(plain)
+		if p.SecretSealed, err = sealSecret(ctx, tx, vault, &n.ClientMetadata, n.ID, plain); err != nil {
+			return Client{}, err
+		}
+	}
+	if n.RegistrationToken != "" {
+		p.RegistrationDigest = secret.Digest(n.RegistrationToken)
 	}
 	err = tx.ClientCreate(ctx, p)
 	if _, taken := errors.AsType[*store.Conflict](err); taken {
@@ -152,17 +219,93 @@ func RegisterClient(ctx context.Context, tx *store.Tx, n NewClient) (Client, err
 	if err != nil {
 		return Client{}, fmt.Errorf("register client: %w", err)
 	}
+	if err := n.prepare(ctx, tx, vault, ClientMetadata{}); err != nil {
+		return Client{}, err
+	}
 	err = audit.Record(ctx, tx, audit.Event{
-		Type: audit.ClientCreated, Status: audit.Success, Actor: n.Actor, Target: audit.Client(p.ID), ClientID: p.ID,
+		Type: audit.ClientCreated, Status: audit.Success, Actor: n.Actor, Target: audit.Client(n.ID), ClientID: n.ID,
 		Detail: map[string]string{"preset": string(n.Preset)},
 	})
 	if err != nil {
 		return Client{}, err
 	}
-	row, err := tx.ClientByID(ctx, dbsqlc.ClientByIDParams{TenantID: tx.Tenant(), ID: p.ID})
-	c := fromRow(row)
+	c, err := GetClient(ctx, tx, n.ID)
 	c.Secret = plain
 	return c, err
+}
+
+// sealSecret keeps a secret that must be known again, and no other.
+func sealSecret(ctx context.Context, tx *store.Tx, vault tenant.Vault, m *ClientMetadata, id, plain string) ([]byte, error) {
+	if !m.needsSecretText() {
+		return nil, nil
+	}
+	sealer, err := vault.Sealer(ctx, tx)
+	if err != nil {
+		return nil, fmt.Errorf("seal client secret: %w", err)
+	}
+	return sealer.Seal("clients", "secret_sealed", id, []byte(plain))
+}
+
+// prepare makes the rest of the tenant ready for the client as it has become: its providers forget what they know of resources
+// when the client is one, was one or is one of its own kind, and there is a key for every algorithm that signs for it.
+func (n *NewClient) prepare(ctx context.Context, tx *store.Tx, vault tenant.Vault, before ClientMetadata) error {
+	if n.Audience != before.Audience || n.AccessTokenFormat != before.AccessTokenFormat {
+		if _, err := tx.TenantTouch(ctx, tx.Tenant()); err != nil {
+			return fmt.Errorf("announce resource: %w", err)
+		}
+	}
+	if slices.Contains([]string{n.IDTokenAlg, n.UserinfoAlg, n.IntrospectionAlg, n.AuthorizationAlg}, string(keyring.PS256)) {
+		return keyring.Ensure(ctx, tx, vault, keyring.PS256)
+	}
+	return nil
+}
+
+// complete lays the description over its preset and checks the result.
+func (n *NewClient) complete(f settings.OIDCFeatures) error {
+	if !n.Preset.fill(n) {
+		return errPreset
+	}
+	take(&n.ID, uuid.NewString())
+	if !clientIDFormat.MatchString(n.ID) {
+		return errClientID
+	}
+	n.Name = strings.TrimSpace(n.Name)
+	n.Scope, n.ResourcesScopes = joinScopes(strings.Fields(n.Scope)), joinScopes(strings.Fields(n.ResourcesScopes))
+	if err := n.check(f); err != nil {
+		return problem.New(problem.Invalid, "client_invalid", err.Error()).Because(err)
+	}
+	if len(n.AllowedResources) > maxClientList || slices.ContainsFunc(n.AllowedResources, func(r string) bool { return !settings.ResourceURI(r) }) {
+		return problem.New(problem.Invalid, "client_invalid", "A resource is an absolute URI without fragment (RFC 8707 section 2).")
+	}
+	return nil
+}
+
+func (n *NewClient) params() (dbsqlc.ClientCreateParams, error) {
+	more, err := json.Marshal(n.MoreMetadata)
+	if err != nil {
+		return dbsqlc.ClientCreateParams{}, err
+	}
+	return dbsqlc.ClientCreateParams{
+		ID: n.ID, ClientName: n.Name, ApplicationType: n.ApplicationType, Preset: optional(string(n.Preset)),
+		TokenEndpointAuthMethod: n.TokenEndpointAuthMethod, JWKS: n.JWKS, RedirectUris: array(n.RedirectURIs),
+		PostLogoutRedirectUris: array(n.PostLogoutRedirectURIs), GrantTypes: array(n.GrantTypes), ResponseTypes: array(n.ResponseTypes),
+		Scope: n.Scope, AllowedResources: array(n.AllowedResources), ResourcesScopes: n.ResourcesScopes, RequirePkce: !n.WithoutPKCE,
+		IDTokenSignedResponseAlg: n.IDTokenAlg, IsInternalClient: n.Internal, DefaultMaxAge: n.DefaultMaxAge,
+		ClientURI: optional(n.ClientURI), LogoURI: optional(n.LogoURI), PolicyURI: optional(n.PolicyURI), TosURI: optional(n.TermsURI),
+		Contacts: array(n.Contacts), Audience: optional(n.Audience), Metadata: more,
+	}, nil
+}
+
+// GetClient loads a client of tx's tenant, active or not.
+func GetClient(ctx context.Context, tx *store.Tx, id string) (Client, error) {
+	row, err := tx.ClientByID(ctx, dbsqlc.ClientByIDParams{TenantID: tx.Tenant(), ID: id})
+	if errors.Is(err, store.ErrNotFound) {
+		return Client{}, ErrClientUnknown
+	}
+	if err != nil {
+		return Client{}, fmt.Errorf("load client: %w", err)
+	}
+	return fromRow(row)
 }
 
 // ListClients pages through the clients of tx's tenant by client_id.
@@ -173,90 +316,149 @@ func ListClients(ctx context.Context, tx *store.Tx, after string, limit int32) (
 	}
 	clients := make([]Client, len(rows))
 	for i, r := range rows {
-		clients[i] = fromRow(r)
+		if clients[i], err = fromRow(r); err != nil {
+			return nil, err
+		}
 	}
 	return clients, nil
 }
 
-// params checks the description and lays it over the preset.
-func (n NewClient) params() (dbsqlc.ClientCreateParams, error) {
-	p, ok := n.Preset.metadata()
-	if !ok {
-		return p, invalidClient("A preset is web, spa, native, m2m, device or api_management.")
+// ChangeClient replaces the metadata of a client: change gets what it is and alters it. What depends on who it is, its
+// client_id and its secret, stays. It records the change.
+func ChangeClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, id string, by audit.Party, change func(*NewClient)) (Client, error) {
+	row, err := tx.ClientForUpdate(ctx, dbsqlc.ClientForUpdateParams{TenantID: tx.Tenant(), ID: id})
+	if errors.Is(err, store.ErrNotFound) {
+		return Client{}, ErrClientUnknown
 	}
-	p.ID, p.ClientName, p.Preset = n.ID, strings.TrimSpace(n.Name), (*string)(&n.Preset)
-	if p.ID == "" {
-		p.ID = uuid.NewString()
+	if err != nil {
+		return Client{}, fmt.Errorf("load client: %w", err)
 	}
-	if !clientIDFormat.MatchString(p.ID) {
-		return p, invalidClient("A client_id is 1 to 255 letters, digits, dots, underscores, tildes and hyphens.")
+	old, err := fromRow(row)
+	if err != nil {
+		return Client{}, err
 	}
-	if p.ClientName == "" || utf8.RuneCountInString(p.ClientName) > 255 {
-		return p, invalidClient("A client_name is 1 to 255 characters.")
+	n := NewClient{
+		ID: old.ID, Preset: Preset(old.Preset), ClientMetadata: old.ClientMetadata, AllowedResources: old.AllowedResources,
+		ResourcesScopes: old.ResourcesScopes, WithoutPKCE: !old.RequirePKCE, Internal: old.Internal,
 	}
-	if n.TokenEndpointAuthMethod != "" {
-		p.TokenEndpointAuthMethod = n.TokenEndpointAuthMethod
+	change(&n)
+	n.ID, n.Preset = old.ID, Preset(old.Preset)
+	set, err := settings.Load(ctx, tx)
+	if err != nil {
+		return Client{}, err
 	}
-	if n.Scope != "" {
-		p.Scope = joinScopes(strings.Fields(n.Scope))
+	if err := n.complete(set.Features.OIDC); err != nil {
+		return Client{}, err
 	}
-	if n.IDTokenAlg != "" {
-		p.IDTokenSignedResponseAlg = n.IDTokenAlg
+	p, err := n.params()
+	if err != nil {
+		return Client{}, err
 	}
-	if n.RedirectURIs != nil {
-		p.RedirectUris = n.RedirectURIs
+	update := dbsqlc.ClientUpdateParams{
+		TenantID: tx.Tenant(), ID: id, ClientName: p.ClientName, ApplicationType: p.ApplicationType, TokenEndpointAuthMethod: p.TokenEndpointAuthMethod,
+		JWKS: p.JWKS, RedirectUris: p.RedirectUris, PostLogoutRedirectUris: p.PostLogoutRedirectUris, GrantTypes: p.GrantTypes,
+		ResponseTypes: p.ResponseTypes, Scope: p.Scope, AllowedResources: p.AllowedResources, ResourcesScopes: p.ResourcesScopes,
+		RequirePkce: p.RequirePkce, IDTokenSignedResponseAlg: p.IDTokenSignedResponseAlg, IsInternalClient: p.IsInternalClient,
+		DefaultMaxAge: p.DefaultMaxAge, ClientURI: p.ClientURI, LogoURI: p.LogoURI, PolicyURI: p.PolicyURI, TosURI: p.TosURI, Contacts: p.Contacts,
+		Audience: p.Audience, Metadata: p.Metadata,
 	}
-	if n.PostLogoutRedirectURIs != nil {
-		p.PostLogoutRedirectUris = n.PostLogoutRedirectURIs
+	var plain string
+	switch had, has := len(row.SecretDigest) > 0, strings.HasPrefix(n.TokenEndpointAuthMethod, "client_secret_"); {
+	case has && (!had || n.needsSecretText() && len(row.SecretSealed) == 0):
+		// There is no secret yet, or not the text of it: the client gets a new one.
+		plain = secret.Token()
+		update.SecretDigest = secret.Digest(plain)
+		if update.SecretSealed, err = sealSecret(ctx, tx, vault, &n.ClientMetadata, id, plain); err != nil {
+			return Client{}, err
+		}
+	case has:
+		update.SecretDigest, update.SecretSealed = row.SecretDigest, row.SecretSealed
+		update.PreviousSecretDigest, update.PreviousSecretSealed, update.PreviousSecretExpiresAt = row.PreviousSecretDigest, row.PreviousSecretSealed, row.PreviousSecretExpiresAt
 	}
-	if n.AllowedResources != nil {
-		p.AllowedResources = n.AllowedResources
+	if _, err := tx.ClientUpdate(ctx, update); err != nil {
+		return Client{}, fmt.Errorf("change client: %w", err)
 	}
-	p.ResourcesScopes, p.IsInternalClient = joinScopes(strings.Fields(n.ResourcesScopes)), n.Internal
-	return p, errors.Join(checkURIs(p), checkMethod(&p, n.JWKS))
+	if err := n.prepare(ctx, tx, vault, old.ClientMetadata); err != nil {
+		return Client{}, err
+	}
+	if err := recordClient(ctx, tx, audit.ClientChanged, id, by, nil); err != nil {
+		return Client{}, err
+	}
+	c, err := GetClient(ctx, tx, id)
+	c.Secret = plain
+	return c, err
 }
 
-func checkURIs(p dbsqlc.ClientCreateParams) error {
-	if slices.Contains(p.ResponseTypes, "code") && len(p.RedirectUris) == 0 {
-		return invalidClient("This kind of client needs at least one redirect_uri.")
+// secretOverlap is how long the secret before a rotation goes on working.
+const secretOverlap = 24 * time.Hour
+
+// RotateSecret gives a client a new secret; the one before works for overlap more, or a day when it is negative. Of two
+// rotations in a row the first secret is gone.
+func RotateSecret(ctx context.Context, tx *store.Tx, vault tenant.Vault, id string, overlap time.Duration, by audit.Party) (Client, error) {
+	row, err := tx.ClientForUpdate(ctx, dbsqlc.ClientForUpdateParams{TenantID: tx.Tenant(), ID: id})
+	if errors.Is(err, store.ErrNotFound) {
+		return Client{}, ErrClientUnknown
 	}
-	for _, uri := range slices.Concat(p.RedirectUris, p.PostLogoutRedirectUris) {
-		if !safeRedirect(uri) {
-			return invalidClient("A redirect URI is absolute, without user, fragment and wildcard, and not a script: " + ascii(uri))
-		}
+	if err != nil {
+		return Client{}, fmt.Errorf("load client: %w", err)
 	}
-	for _, resource := range p.AllowedResources {
-		if !strings.Contains(resource, ":") || strings.Contains(resource, "#") {
-			return invalidClient("A resource is an absolute URI without fragment (RFC 8707 section 2).")
-		}
+	if len(row.SecretDigest) == 0 {
+		return Client{}, problem.New(problem.Invalid, "client_without_secret", "This client has no secret: it does not authenticate with one.")
 	}
-	return nil
+	if overlap < 0 {
+		overlap = secretOverlap
+	}
+	m, err := metadataOf(row)
+	if err != nil {
+		return Client{}, err
+	}
+	plain := secret.Token()
+	sealed, err := sealSecret(ctx, tx, vault, &m, id, plain)
+	if err != nil {
+		return Client{}, err
+	}
+	_, err = tx.ClientRotateSecret(ctx, dbsqlc.ClientRotateSecretParams{
+		TenantID: tx.Tenant(), ID: id, SecretDigest: secret.Digest(plain), SecretSealed: sealed, PreviousSecretExpiresAt: tx.Now().Add(overlap),
+	})
+	if err != nil {
+		return Client{}, fmt.Errorf("rotate client secret: %w", err)
+	}
+	if err := recordClient(ctx, tx, audit.ClientSecretRotated, id, by, nil); err != nil {
+		return Client{}, err
+	}
+	c, err := GetClient(ctx, tx, id)
+	c.Secret = plain
+	return c, err
 }
 
-func checkMethod(p *dbsqlc.ClientCreateParams, jwks json.RawMessage) error {
-	switch p.TokenEndpointAuthMethod {
-	case "none":
-		if slices.Contains(p.GrantTypes, "client_credentials") {
-			return invalidClient("A client without a secret cannot use client_credentials.")
-		}
-	case "client_secret_basic", "client_secret_post":
-	case "private_key_jwt":
-		var set jose.JSONWebKeySet
-		if json.Unmarshal(jwks, &set) != nil || len(set.Keys) == 0 {
-			return invalidClient("private_key_jwt needs a jwks with at least one public key.")
-		}
-		for _, key := range set.Keys {
-			if !key.Valid() || !key.IsPublic() {
-				return invalidClient("The jwks may hold public keys only.")
-			}
-		}
-		p.JWKS = jwks
-	default:
-		return invalidClient("token_endpoint_auth_method is none, client_secret_basic, client_secret_post or private_key_jwt.")
+// SetClientActive switches a client on or off. Off stops it at once: it authenticates no more, and its tokens are dead.
+func SetClientActive(ctx context.Context, tx *store.Tx, id string, active bool, by audit.Party) error {
+	n, err := tx.ClientSetActive(ctx, dbsqlc.ClientSetActiveParams{TenantID: tx.Tenant(), ID: id, Active: active})
+	if err != nil {
+		return fmt.Errorf("switch client: %w", err)
 	}
-	switch p.IDTokenSignedResponseAlg {
-	case "RS256", "ES256", "EdDSA":
-		return nil
+	if n == 0 {
+		return ErrClientUnknown
 	}
-	return invalidClient("id_token_signed_response_alg is RS256, ES256 or EdDSA.")
+	return recordClient(ctx, tx, audit.ClientChanged, id, by, map[string]string{"active": fmt.Sprint(active)})
+}
+
+// DeleteClient removes a client with everything it was granted.
+func DeleteClient(ctx context.Context, tx *store.Tx, id string, by audit.Party) error {
+	n, err := tx.ClientDelete(ctx, dbsqlc.ClientDeleteParams{TenantID: tx.Tenant(), ID: id})
+	if err != nil {
+		return fmt.Errorf("delete client: %w", err)
+	}
+	if n == 0 {
+		return ErrClientUnknown
+	}
+	// It may have been a resource that providers remember.
+	if _, err := tx.TenantTouch(ctx, tx.Tenant()); err != nil {
+		return fmt.Errorf("announce deletion of client: %w", err)
+	}
+	return recordClient(ctx, tx, audit.ClientDeleted, id, by, nil)
+}
+
+func recordClient(ctx context.Context, tx *store.Tx, event audit.Type, id string, by audit.Party, detail map[string]string) error {
+	return audit.Record(ctx, tx, audit.Event{Type: event, Status: audit.Success, Actor: by, Target: audit.Client(id), ClientID: id, Detail: detail})
 }

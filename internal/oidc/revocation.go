@@ -21,6 +21,9 @@ func (h *Handler) revocation(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if !p.Settings.Features.OIDC.TokenRevocation.Enabled {
+		return errOff
+	}
 	form, caller, err := authenticated(c, p)
 	if err != nil {
 		return h.writeError(c, err)

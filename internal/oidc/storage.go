@@ -51,7 +51,7 @@ func (s storage) GetClient(ctx context.Context, id string) (fosite.Client, error
 	if err != nil {
 		return nil, err
 	}
-	return client{row}, nil
+	return row, nil
 }
 
 // ClientAssertionJWTValid implements fosite.ClientManager. Assertions are checked in clientauth.go.
@@ -76,7 +76,7 @@ func (storage) Rollback(ctx context.Context) error {
 	return nil
 }
 
-// CreateAuthorizeCodeSession stores the grant and its code. It runs in the transaction that answers the request.
+// CreateAuthorizeCodeSession stores a code. It runs in the transaction that answers the request, which stores the grant.
 func (s storage) CreateAuthorizeCodeSession(ctx context.Context, code string, r fosite.Requester) error {
 	g, err := sessionOf(r)
 	if err != nil {
@@ -88,19 +88,10 @@ func (s storage) CreateAuthorizeCodeSession(ctx context.Context, code string, r 
 	}
 	form := fullForm(ctx, r)
 	return s.p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
-		later := tx.Later()
-		err := later.GrantCreate(ctx, dbsqlc.GrantCreateParams{
-			ID: id, ClientID: r.GetClient().GetID(), UserID: g.subject, SessionID: g.sessionID,
-			Scopes: array(r.GetGrantedScopes()), Resources: array(r.GetGrantedAudience()),
-			AuthTime: g.authTime, ACR: g.acr, AMR: g.amr, Nonce: g.nonce, ExpiresAt: tx.Now().Add(grantLife),
-		})
-		if err != nil {
-			return err
-		}
-		return later.CodeCreate(ctx, dbsqlc.CodeCreateParams{
+		return tx.Later().CodeCreate(ctx, dbsqlc.CodeCreateParams{
 			ID: tokenID(code), GrantID: id, RedirectURI: form.Get("redirect_uri"), RedirectURISent: form.Has("redirect_uri"),
 			CodeChallenge: form.Get("code_challenge"), CodeChallengeMethod: form.Get("code_challenge_method"),
-			ExpiresAt: g.GetExpiresAt(fosite.AuthorizeCode),
+			DpopJkt: optional(form.Get("dpop_jkt")), ExpiresAt: g.GetExpiresAt(fosite.AuthorizeCode),
 		})
 	})
 }
@@ -135,7 +126,9 @@ func (s storage) GetAuthorizeCodeSession(ctx context.Context, code string, sess 
 		g.code = &row
 	}
 	row := g.code
-	g.restore(row.Grant)
+	if err := g.restore(row.Grant); err != nil {
+		return nil, err
+	}
 	g.SetExpiresAt(fosite.AuthorizeCode, row.Code.ExpiresAt)
 	r := s.request(row.Grant, g)
 	r.Form = url.Values{"code_challenge": {row.Code.CodeChallenge}, "code_challenge_method": {row.Code.CodeChallengeMethod}}
@@ -151,7 +144,7 @@ func (s storage) GetAuthorizeCodeSession(ctx context.Context, code string, sess 
 // request is the stored grant as fosite wants to see it. Its client is the authenticated one when that is the grant's own;
 // otherwise it is a name without any right, for fosite to find that they differ.
 func (storage) request(row dbsqlc.Grant, g *grantSession) *fosite.Request {
-	owner := client{dbsqlc.Client{ID: row.ClientID}}
+	owner := client{Client: dbsqlc.Client{ID: row.ClientID}}
 	if g.client.ID == row.ClientID {
 		owner = g.client.withoutRefresh(row.Scopes)
 	}
@@ -180,9 +173,13 @@ func (s storage) CreateAccessTokenSession(ctx context.Context, sig string, r fos
 	if err != nil {
 		return err
 	}
+	scopes, err := s.p.tokenScopes(ctx, g, r.GetGrantedScopes())
+	if err != nil {
+		return err
+	}
 	p := dbsqlc.AccessTokenCreateParams{
-		ID: tokenID(sig), ClientID: r.GetClient().GetID(), Scopes: array(r.GetGrantedScopes()), Resources: array(r.GetGrantedAudience()),
-		ExpiresAt: g.GetExpiresAt(fosite.AccessToken),
+		ID: tokenID(sig), ClientID: r.GetClient().GetID(), Scopes: array(scopes), Resources: array(g.audience), Cnf: g.cnf.document(),
+		Act: g.act, ExpiresAt: g.GetExpiresAt(fosite.AccessToken),
 	}
 	if g.subject != uuid.Nil {
 		id, err := uuid.Parse(r.GetID())
@@ -210,9 +207,12 @@ func (s storage) CreateRefreshTokenSession(ctx context.Context, sig, _ string, r
 		return fmt.Errorf("parse grant id: %w", err)
 	}
 	return s.p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
-		return tx.Later().RefreshTokenCreate(ctx, dbsqlc.RefreshTokenCreateParams{
-			ID: tokenID(sig), GrantID: id, ExpiresAt: g.GetExpiresAt(fosite.RefreshToken),
-		})
+		create := dbsqlc.RefreshTokenCreateParams{ID: tokenID(sig), GrantID: id, ExpiresAt: g.GetExpiresAt(fosite.RefreshToken)}
+		if g.client.IsPublic() {
+			// Only the key keeps a stolen token from being used; a client that authenticates has better (RFC 9449 section 5).
+			create.Cnf = g.cnf.document()
+		}
+		return tx.Later().RefreshTokenCreate(ctx, create)
 	})
 }
 
@@ -234,7 +234,12 @@ func (s storage) GetRefreshTokenSession(ctx context.Context, sig string, sess fo
 	if err != nil {
 		return nil, err
 	}
-	g.restore(row.Grant)
+	if err := g.restore(row.Grant); err != nil {
+		return nil, err
+	}
+	if g.bound, err = storedConfirmation(row.RefreshToken.Cnf); err != nil {
+		return nil, err
+	}
 	g.SetExpiresAt(fosite.RefreshToken, row.RefreshToken.ExpiresAt)
 	r := s.request(row.Grant, g)
 	used := row.RefreshToken.UsedAt
@@ -249,8 +254,13 @@ func (s storage) GetRefreshTokenSession(ctx context.Context, sig string, sess fo
 	return r, nil
 }
 
-// RotateRefreshToken spends a refresh token, or repeats that within the grace period.
+// RotateRefreshToken spends a refresh token, or repeats that within the grace period. One that is kept is not spent.
 func (s storage) RotateRefreshToken(ctx context.Context, _, sig string) error {
+	if a, ok := ctx.Value(fosite.AccessRequestContextKey).(fosite.AccessRequester); ok {
+		if g, err := sessionOf(a); err == nil && g.keep {
+			return nil
+		}
+	}
 	return s.p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
 		n, err := tx.RefreshTokenUse(ctx, dbsqlc.RefreshTokenUseParams{
 			TenantID: tx.Tenant(), ID: tokenID(sig), GraceSeconds: refreshGrace.Seconds(),

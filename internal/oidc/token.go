@@ -40,6 +40,10 @@ func (h *Handler) token(c echo.Context) error {
 		return h.writeError(c, err)
 	}
 	g := newGrantSession()
+	p.offerNonce(c)
+	if g.proof, err = p.proofKey(ctx, r, "/token", ""); err != nil {
+		return h.refuseToken(ctx, c, p, form, client{}, g, err)
+	}
 	request, err := p.oauth2.NewAccessRequest(ctx, r, g)
 	if err != nil && request == nil {
 		// fosite names neither the client nor the fault when no handler knows the grant.
@@ -58,10 +62,17 @@ func (h *Handler) token(c echo.Context) error {
 		return h.refuseToken(ctx, c, p, form, caller, g, err)
 	}
 	h.deps.Metrics.TokenIssued(form.Get("grant_type"))
+	if g, err = sessionOf(request); err != nil { // fosite may have copied it
+		return err
+	}
+	scopes, err := p.tokenScopes(ctx, g, request.GetGrantedScopes())
+	if err != nil {
+		return err
+	}
 	noStore(c)
 	return c.JSON(http.StatusOK, tokenResponse{
-		AccessToken: response.GetAccessToken(), TokenType: "Bearer", ExpiresIn: expiresIn(response),
-		RefreshToken: extra(response, "refresh_token"), IDToken: extra(response, "id_token"), Scope: joinScopes(request.GetGrantedScopes()),
+		AccessToken: response.GetAccessToken(), TokenType: g.cnf.tokenType(), ExpiresIn: expiresIn(response),
+		RefreshToken: extra(response, "refresh_token"), IDToken: extra(response, "id_token"), Scope: joinScopes(scopes),
 	})
 }
 
@@ -133,7 +144,7 @@ func claimedClient(r *http.Request, form url.Values, c client) string {
 // grantName keeps what callers invent out of the audit trail.
 func grantName(grant string) string {
 	switch grant {
-	case "authorization_code", "refresh_token", "client_credentials":
+	case grantCode, grantRefresh, grantClientCredentials, grantDevice, grantTokenExchange, grantJWTBearer:
 		return grant
 	}
 	return "other"

@@ -8,53 +8,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"parako/internal/directory"
+	"parako/internal/dbsqlc"
 )
-
-// personScopes are the scopes that mean something about a person (OpenID Connect Core section 5.4).
-var personScopes = []string{"openid", "profile", "email", "address", "phone", "offline_access"}
-
-var claimsSupported = []string{
-	"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid",
-	"name", "family_name", "given_name", "middle_name", "nickname", "preferred_username", "profile", "picture", "website",
-	"gender", "birthdate", "zoneinfo", "locale", "updated_at", "email", "email_verified", "address", "phone_number", "phone_number_verified",
-}
-
-// claims are what userinfo says about u to a client that was granted the scopes. What is not known is left out.
-func claims(u directory.User, scopes []string) map[string]any {
-	c := map[string]any{"sub": u.ID.String()}
-	add := func(name string, value *string) {
-		if value != nil && *value != "" {
-			c[name] = *value
-		}
-	}
-	if slices.Contains(scopes, "profile") {
-		add("name", u.Name)
-		add("given_name", u.GivenName)
-		add("family_name", u.FamilyName)
-		add("middle_name", u.MiddleName)
-		add("nickname", u.Nickname)
-		add("preferred_username", &u.Username)
-		add("profile", u.Profile)
-		add("picture", u.Picture)
-		add("website", u.Website)
-		add("gender", u.Gender)
-		add("birthdate", u.Birthdate)
-		add("zoneinfo", u.Zoneinfo)
-		add("locale", u.Locale)
-		c["updated_at"] = u.UpdatedAt.Unix()
-	}
-	if slices.Contains(scopes, "email") && u.Email != nil {
-		c["email"], c["email_verified"] = *u.Email, u.EmailVerified
-	}
-	if slices.Contains(scopes, "phone") && u.PhoneNumber != nil {
-		c["phone_number"], c["phone_number_verified"] = *u.PhoneNumber, u.PhoneNumberVerified
-	}
-	if slices.Contains(scopes, "address") && len(u.Address) > 0 {
-		c["address"] = u.Address
-	}
-	return c
-}
 
 // userinfo is the UserInfo endpoint (OpenID Connect Core section 5.3), by GET, by POST with a header, and by POST with the
 // token in the body.
@@ -63,74 +18,159 @@ func (h *Handler) userinfo(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if !p.Settings.Features.OIDC.UserinfoEndpoint.Enabled {
+		return errOff
+	}
 	allowOrigin(c, nil)
-	token, err := bearer(c)
+	presented, err := presentedToken(c)
 	if err != nil {
-		return challenge(c, http.StatusBadRequest, "invalid_request", err.Error())
+		return challenge(c, p, http.StatusBadRequest, "invalid_request", err.Error())
 	}
-	if token == "" {
-		return challenge(c, http.StatusUnauthorized, "", "")
+	if presented.token == "" {
+		return challenge(c, p, http.StatusUnauthorized, "", "")
 	}
-	row, err := p.tokenUser(c.Request().Context(), token)
+	ctx := c.Request().Context()
+	row, err := p.tokenUser(ctx, presented.token)
 	if isNotFound(err) {
-		return challenge(c, http.StatusUnauthorized, "invalid_token", "The access token is unknown, expired or revoked.")
+		return challenge(c, p, http.StatusUnauthorized, "invalid_token", "The access token is unknown, expired or revoked.")
 	}
 	if err != nil {
 		return h.writeError(c, err)
+	}
+	if code, description, err := p.checkPossession(c, presented, row.AccessToken.Cnf, "/userinfo"); err != nil {
+		return h.writeError(c, err)
+	} else if code != "" {
+		return challenge(c, p, http.StatusUnauthorized, code, description)
 	}
 	if !slices.Contains(row.AccessToken.Scopes, "openid") {
 		noStore(c)
 		c.Response().Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="openid"`)
 		return c.JSON(http.StatusForbidden, oauthError{Code: "insufficient_scope", Description: "The access token was not granted the scope openid."})
 	}
+	return p.writeUserinfo(c, row)
+}
+
+// writeUserinfo answers with the claims, as JSON or as the JWT that the client registered for (section 5.3.2).
+func (p *Provider) writeUserinfo(c echo.Context, row dbsqlc.AccessTokenUserRow) error {
+	more, err := moreOf(row.Client)
+	if err != nil {
+		return err
+	}
+	who := client{Client: row.Client, more: more}
+	asked, err := storedClaims(row.Claims)
+	if err != nil {
+		return err
+	}
+	answer := map[string]any{"sub": p.subjectFor(who, row.User.ID)}
+	addClaims(answer, row.User, claimNames(row.AccessToken.Scopes))
+	for _, name := range asked.userinfo() {
+		if p.scopeOf(name) != "" {
+			addClaims(answer, row.User, []string{name})
+		}
+	}
 	noStore(c)
-	return c.JSON(http.StatusOK, claims(row.User, row.AccessToken.Scopes))
+	f := p.Settings.Features.OIDC
+	signed, encrypted := more.UserinfoAlg != "" && f.JWTUserinfo.Enabled, more.UserinfoEncryptionAlg != "" && f.Encryption.Enabled
+	if !signed && !encrypted {
+		return c.JSON(http.StatusOK, answer)
+	}
+	answer["iss"], answer["aud"] = p.Issuer, who.ID
+	token, err := p.answerJWT(c.Request().Context(), who, more.UserinfoAlg, "JWT", more.UserinfoEncryptionAlg, more.UserinfoEncryptionEnc, answer)
+	if err != nil {
+		return err
+	}
+	return c.Blob(http.StatusOK, "application/jwt", []byte(token))
 }
 
 type bearerError string
 
 func (e bearerError) Error() string { return string(e) }
 
-// bearer finds the access token of a request in one place (RFC 6750 section 2). Tokens in the query are refused: they end up
-// in logs.
-func bearer(c echo.Context) (string, error) {
+// presentation is an access token as a request presents it.
+type presentation struct {
+	token string
+	// dpop: the scheme was DPoP.
+	dpop bool
+}
+
+// presentedToken finds the access token of a request in one place (RFC 6750 section 2, RFC 9449 section 7.1). Tokens in the query
+// are refused: they end up in logs.
+func presentedToken(c echo.Context) (presentation, error) {
+	var p presentation
 	r := c.Request()
 	if r.URL.Query().Has("access_token") {
-		return "", bearerError("Send the access token in the Authorization header, not in the query.")
+		return p, bearerError("Send the access token in the Authorization header, not in the query.")
 	}
 	header := r.Header.Values("Authorization")
 	if len(header) > 1 {
-		return "", bearerError("The Authorization header is sent more than once.")
+		return p, bearerError("The Authorization header is sent more than once.")
 	}
-	var token string
 	if len(header) == 1 {
 		scheme, value, _ := strings.Cut(header[0], " ")
-		if !strings.EqualFold(scheme, "Bearer") {
-			return "", bearerError("The Authorization header must carry a Bearer token.")
+		p.dpop = strings.EqualFold(scheme, "DPoP")
+		if !p.dpop && !strings.EqualFold(scheme, "Bearer") {
+			return p, bearerError("The Authorization header must carry a Bearer or DPoP token.")
 		}
-		token = strings.TrimSpace(value)
+		p.token = strings.TrimSpace(value)
 	}
 	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); r.Method == http.MethodPost && media == "application/x-www-form-urlencoded" {
 		if err := r.ParseForm(); err != nil {
-			return "", bearerError("The body cannot be read.")
+			return p, bearerError("The body cannot be read.")
 		}
 		if sent := r.PostForm["access_token"]; len(sent) > 0 {
-			if token != "" || len(sent) > 1 {
-				return "", bearerError("The access token is sent more than once.")
+			if p.token != "" || len(sent) > 1 {
+				return p, bearerError("The access token is sent more than once.")
 			}
-			token = sent[0]
+			p.token = sent[0]
 		}
 	}
-	return token, nil
+	return p, nil
 }
 
-// challenge refuses a request to a resource of ours (RFC 6750 section 3).
-func challenge(c echo.Context, status int, code, description string) error {
-	value := `Bearer realm="parako"`
-	if code != "" {
-		value += `, error="` + code + `", error_description="` + ascii(description) + `"`
+// checkPossession checks that whoever presents a bound token has its key or certificate. The error code is empty when they do.
+func (p *Provider) checkPossession(c echo.Context, presented presentation, stored []byte, path string) (code, description string, err error) {
+	cnf, err := storedConfirmation(stored)
+	if err != nil {
+		return "", "", err
 	}
-	c.Response().Header().Set("WWW-Authenticate", value)
+	r := c.Request()
+	if presented.dpop != (cnf.JKT != "") {
+		// A bound token sent as a bearer token may have been stolen; an unbound one with a proof pretends to be bound.
+		return "invalid_token", "The access token was presented with another scheme than it was issued for.", nil
+	}
+	if cnf.JKT != "" {
+		p.offerNonce(c)
+		jkt, err := p.proofKey(r.Context(), r, path, presented.token)
+		if rfc, ok := asRFC(err); ok && rfc.CodeField < http.StatusInternalServerError {
+			return rfc.ErrorField, rfc.GetDescription(), nil
+		}
+		if err != nil {
+			return "", "", err
+		}
+		if jkt != cnf.JKT {
+			return "invalid_token", "The access token is bound to another key than the DPoP proof's.", nil
+		}
+	}
+	if cnf.X5T != "" {
+		cert := certificateOf(r)
+		if cert == nil || certificateThumbprint(cert) != cnf.X5T {
+			return "invalid_token", "The access token is bound to another certificate.", nil
+		}
+	}
+	return "", "", nil
+}
+
+// challenge refuses a request to a resource of ours (RFC 6750 section 3, RFC 9449 section 7.1).
+func challenge(c echo.Context, p *Provider, status int, code, description string) error {
+	params := ` realm="parako"`
+	if code != "" {
+		params += `, error="` + code + `", error_description="` + ascii(description) + `"`
+	}
+	header := c.Response().Header()
+	header.Set("WWW-Authenticate", "Bearer"+params)
+	if p.Settings.Features.OIDC.DPoP.Enabled {
+		header.Add("WWW-Authenticate", "DPoP"+params+`, algs="`+strings.Join(names(signingAlgorithms), " ")+`"`)
+	}
 	noStore(c)
 	if code == "" {
 		return c.JSON(status, oauthError{Code: "invalid_token", Description: "An access token is required."})

@@ -53,12 +53,16 @@ func NewHandler(protocol *oidc.Handler, logins *signin.Logins, cookies session.C
 func (h *Handler) Mount(e *echo.Echo) {
 	e.GET("/", h.home)
 	e.GET("/static/:hash/app.css", h.stylesheet)
+	e.GET("/static/:hash/:name", h.script)
 
 	own := h.ownForms
+	e.GET(oidc.Mount+"/authorize", h.authorize)
+	e.POST(oidc.Mount+"/authorize", h.authorizeByPost)
 	e.GET(oidc.Mount+"/interaction/:id", h.interaction)
 	e.POST(oidc.Mount+"/interaction/:id/login", h.login, own)
 	e.POST(oidc.Mount+"/interaction/:id/confirm", h.consent, own)
 	e.POST(oidc.Mount+"/interaction/:id/abort", h.abort, own)
+	e.POST(oidc.Mount+"/interaction/:id/select", h.selectAccount, own)
 	e.POST(oidc.Mount+"/interaction/:id/switch", h.switchAccount, own)
 	e.GET(oidc.Mount+"/session/end", h.logout)
 	e.POST(oidc.Mount+"/session/end", h.logoutByPost)
@@ -137,6 +141,18 @@ func (h *Handler) stylesheet(c echo.Context) error {
 	header.Set("Cache-Control", "public, max-age=31536000, immutable")
 	header.Set("X-Content-Type-Options", "nosniff")
 	return c.Blob(http.StatusOK, "text/css; charset=utf-8", sheet.Body)
+}
+
+// script serves a script at the address that names its content. Scripts are the same for every tenant.
+func (h *Handler) script(c echo.Context) error {
+	body, ok := h.renderer.scripts[c.Param("hash")+"/"+c.Param("name")]
+	if !ok {
+		return errNotFound
+	}
+	header := c.Response().Header()
+	header.Set("Cache-Control", "public, max-age=31536000, immutable")
+	header.Set("X-Content-Type-Options", "nosniff")
+	return c.Blob(http.StatusOK, "text/javascript; charset=utf-8", body)
 }
 
 // home is the page at a tenant's root.

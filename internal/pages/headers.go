@@ -13,6 +13,8 @@ import (
 // destinations are URIs to which the answer to the form may redirect the browser, such as the redirect_uri of the request: Chromium holds
 // the redirects that follow a form to form-action too, and would stop the reader on the way back to the application. Of an http or
 // https URI the origin is allowed; of a private-use one (RFC 8252 §7.1), the scheme. What is neither is left out.
+//
+// A page with a script has it allowed by [AllowScripts].
 func SecurityHeaders(h http.Header, destinations ...string) {
 	formAction := []string{"'self'"}
 	for _, destination := range destinations {

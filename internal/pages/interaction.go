@@ -41,6 +41,8 @@ func (h *Handler) interaction(c echo.Context) error {
 	switch w.Step {
 	case signin.StepLogin:
 		return h.showLogin(c, p, w, http.StatusOK, w.Request.Get("login_hint"), "")
+	case signin.StepSelect:
+		return h.showSelect(c, p, w)
 	case signin.StepConsent:
 		return h.showConsent(c, p, w)
 	case signin.StepDone:
@@ -53,6 +55,14 @@ func (h *Handler) showLogin(c echo.Context, p *oidc.Provider, w oidc.Waiting, st
 	return respond(c, status, func(b *bytes.Buffer, v LoginView) error { return h.renderer.Login(b, v) }, LoginView{
 		Shell: h.shell(c, p, w.Request.Get("ui_locales")), Action: action + "/login", CancelAction: action + "/abort",
 		ClientName: w.Client.ClientName, ClientLogoURL: webLink(w.Client.LogoURI), Identifier: identifier, Error: fault,
+	}, w.RedirectURI)
+}
+
+func (h *Handler) showSelect(c echo.Context, p *oidc.Provider, w oidc.Waiting) error {
+	action := p.URL("/interaction/" + w.ID.String())
+	return respond(c, http.StatusOK, func(b *bytes.Buffer, v SelectView) error { return h.renderer.Select(b, v) }, SelectView{
+		Shell: h.shell(c, p, w.Request.Get("ui_locales")), Action: action + "/select", SwitchAction: action + "/switch", CancelAction: action + "/abort",
+		ClientName: w.Client.ClientName, ClientLogoURL: webLink(w.Client.LogoURI), Account: accountLabel(*w.Session),
 	}, w.RedirectURI)
 }
 
@@ -130,26 +140,40 @@ func (h *Handler) consent(c echo.Context) error {
 	return h.complete(c, p, w, true)
 }
 
-// complete sends the person back to the application with a code.
+// complete sends the person back to the application with what it asked for.
 func (h *Handler) complete(c echo.Context, p *oidc.Provider, w oidc.Waiting, agreed bool) error {
-	location, err := p.Complete(c.Request().Context(), w, agreed, oidc.Origin(c))
+	answer, err := p.Complete(c.Request().Context(), w, agreed, oidc.Origin(c))
 	if err != nil {
 		return err
 	}
-	return h.leave(c, w, location)
+	return h.leave(c, p, w, answer)
 }
 
-// abort takes the answer no, from the login page as well as from the consent page.
+// abort takes the answer no, from whichever page.
 func (h *Handler) abort(c echo.Context) error {
 	p, w, err := h.waiting(c, "")
 	if err != nil {
 		return err
 	}
-	location, err := p.Deny(c.Request().Context(), w, oidc.Origin(c))
+	answer, err := p.Deny(c.Request().Context(), w, oidc.Origin(c))
 	if err != nil {
 		return err
 	}
-	return h.leave(c, w, location)
+	return h.leave(c, p, w, answer)
+}
+
+// selectAccount goes on with the account that is signed in.
+func (h *Handler) selectAccount(c echo.Context) error {
+	p, w, err := h.waiting(c, "")
+	if err != nil {
+		return err
+	}
+	if w.Step == signin.StepSelect {
+		if err := p.Choose(c.Request().Context(), w); err != nil {
+			return err
+		}
+	}
+	return c.Redirect(http.StatusSeeOther, p.URL("/interaction/"+w.ID.String()))
 }
 
 // switchAccount asks for a login although someone is signed in.
@@ -164,12 +188,9 @@ func (h *Handler) switchAccount(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, p.URL("/interaction/"+w.ID.String()))
 }
 
-func (h *Handler) leave(c echo.Context, w oidc.Waiting, location string) error {
+func (h *Handler) leave(c echo.Context, p *oidc.Provider, w oidc.Waiting, answer oidc.Answer) error {
 	h.cookies.ClearFlow(c.Response(), w.ID)
-	header := c.Response().Header()
-	header.Set("Cache-Control", "no-store")
-	header.Set("Referrer-Policy", "no-referrer")
-	return c.Redirect(http.StatusSeeOther, location)
+	return h.answer(c, p, answer, w.Request.Get("ui_locales"))
 }
 
 // accountLabel is how the person is shown to themselves.

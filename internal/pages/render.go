@@ -24,6 +24,7 @@ const neutralCompany = "Parako"
 type Renderer struct {
 	pages   map[string]map[string]*template.Template // locale → page → template
 	sheet   sheet
+	scripts scripts
 	neutral string // path of the stylesheet without a brand
 }
 
@@ -33,15 +34,19 @@ func NewRenderer(catalog *i18n.Catalog) (*Renderer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read stylesheet: %w", err)
 	}
-	r := &Renderer{pages: map[string]map[string]*template.Template{}, sheet: parseSheet(string(source))}
+	files, err := readScripts()
+	if err != nil {
+		return nil, err
+	}
+	r := &Renderer{pages: map[string]map[string]*template.Template{}, sheet: parseSheet(string(source)), scripts: files}
 	r.neutral = r.Stylesheet(Brand{}).Path()
 
-	shared, err := template.New("base").Funcs(words(catalog, i18n.Fallback)).
+	shared, err := template.New("base").Funcs(words(catalog, i18n.Fallback)).Funcs(template.FuncMap{"script": files.path}).
 		ParseFS(templates.Files, "layout/*.html", "partials/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("parse layout: %w", err)
 	}
-	for _, page := range []string{"login", "consent", "logout", "logged_out", "error", "home"} {
+	for _, page := range []string{"login", "select", "consent", "answer", "logout", "logged_out", "error", "home"} {
 		english, err := shared.Clone()
 		if err != nil {
 			return nil, fmt.Errorf("copy layout: %w", err)
@@ -75,6 +80,18 @@ func (r *Renderer) Login(w io.Writer, v LoginView) error {
 func (r *Renderer) Consent(w io.Writer, v ConsentView) error {
 	v.Shell = r.shell(v.Shell)
 	return r.render(w, "consent", v.Locale, v)
+}
+
+// Select writes the question with which account to go on.
+func (r *Renderer) Select(w io.Writer, v SelectView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "select", v.Locale, v)
+}
+
+// Answer writes the form that carries an answer to the application.
+func (r *Renderer) Answer(w io.Writer, v AnswerView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "answer", v.Locale, v)
 }
 
 // Logout writes the question whether to sign out.

@@ -110,6 +110,26 @@ func (v ConsentView) ScopeItems() []ScopeItem {
 	return items
 }
 
+// SelectView asks a signed-in person whether to go on with that account (prompt=select_account). It posts an empty form to Action (yes),
+// SwitchAction (another account) or CancelAction.
+type SelectView struct {
+	Shell
+	Action        string
+	SwitchAction  string
+	CancelAction  string
+	ClientName    string // as in LoginView
+	ClientLogoURL string
+	Account       string // how the person is known
+}
+
+// AnswerView carries an answer to the application (OAuth 2.0 Form Post Response Mode). It posts Hidden to Action, by itself where scripts
+// run; see [AllowScripts].
+type AnswerView struct {
+	Shell
+	Action string // the redirect URI, http or https
+	Hidden []Field
+}
+
 // LogoutView asks whether to sign out (OpenID Connect RP-Initiated Logout §2). It posts Hidden to Action.
 type LogoutView struct {
 	Shell

@@ -91,7 +91,26 @@ func TestPrompt(t *testing.T) {
 		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.Web)
 		p.code(t)
-		p.shows(t, "login-form", "prompt", "select_account")
+		choice := p.shows(t, "select-form", "prompt", "select_account")
+		page := app.Post(t, p.browser, choice.Request.URL.String()+"/switch", nil)
+		if !strings.Contains(page.Text, `id="login-form"`) {
+			t.Errorf("no login after the switch: %d\n%s", page.StatusCode, page.Text)
+		}
+	})
+	t.Run("select_account goes on when it is said so", func(t *testing.T) {
+		t.Parallel()
+		p := newParty(t, a, a.Acme, a.Acme.Web)
+		p.code(t)
+		p.refused(t, "invalid_request", "prompt", "none select_account")
+		choice := p.shows(t, "select-form", "prompt", "select_account")
+		next := app.Post(t, p.step, choice.Request.URL.String()+"/select", nil)
+		if got := p.answer(t, app.Get(t, p.step, next.Header.Get("Location"))); got.Get("code") == "" {
+			t.Errorf("no code after the choice: %v", got)
+		}
+	})
+	t.Run("select_account asks nobody for a login alone", func(t *testing.T) {
+		t.Parallel()
+		newParty(t, a, a.Acme, a.Acme.Web).shows(t, "login-form", "prompt", "select_account")
 	})
 	t.Run("login consent asks for both", func(t *testing.T) {
 		t.Parallel()
@@ -220,14 +239,13 @@ func TestAuthorizeRefusals(t *testing.T) {
 		"plain":                      {"invalid_request", []string{"code_challenge_method", "plain"}},
 		"no challenge method":        {"invalid_request", []string{"code_challenge_method", drop}},
 		"challenge method unknown":   {"invalid_request", []string{"code_challenge_method", "s256"}},
-		"request object":             {"request_not_supported", []string{"request", "eyJhbGciOiJub25lIn0.e30."}},
-		"empty request object":       {"request_not_supported", []string{"request", ""}},
+		"unsigned request object":    {"invalid_request_object", []string{"request", "eyJhbGciOiJub25lIn0.e30."}},
 		"request_uri":                {"request_uri_not_supported", []string{"request_uri", "https://rp.example/r"}},
-		"pushed request_uri":         {"request_uri_not_supported", []string{"request_uri", "urn:ietf:params:oauth:request_uri:x"}},
+		"pushed request_uri":         {"invalid_request_uri", []string{"request_uri", "urn:ietf:params:oauth:request_uri:x"}},
 		"registration":               {"registration_not_supported", []string{"registration", "{}"}},
 		"unknown scope":              {"invalid_scope", []string{"scope", "openid everything"}},
 		"scope by wildcard":          {"invalid_scope", []string{"scope", "openid *"}},
-		"response_mode form_post":    {"invalid_request", []string{"response_mode", "form_post"}},
+		"response_mode jwt":          {"invalid_request", []string{"response_mode", "jwt"}},
 		"response_mode unknown":      {"invalid_request", []string{"response_mode", "web_message"}},
 		"resource that is not known": {"invalid_target", []string{"resource", "urn:not:known"}},
 		"NUL in nonce":               {"invalid_request", []string{"nonce", "a\x00b"}},
@@ -239,7 +257,7 @@ func TestAuthorizeRefusals(t *testing.T) {
 			newParty(t, a, a.Acme, a.Acme.Web).refused(t, tt.code, tt.pairs...)
 		})
 	}
-	m2m := register(t, a, a.Acme, oidc.NewClient{ID: "machine", Name: "Machine", Preset: oidc.PresetM2M, RedirectURIs: []string{app.Callback}})
+	m2m := register(t, a, a.Acme, oidc.NewClient{ID: "machine", Preset: oidc.PresetM2M, ClientMetadata: oidc.ClientMetadata{Name: "Machine", RedirectURIs: []string{app.Callback}}})
 	t.Run("client without the code flow", func(t *testing.T) {
 		t.Parallel()
 		p.as(m2m).refused(t, "unsupported_response_type", "scope", drop)

@@ -166,9 +166,9 @@ func TestIntrospection(t *testing.T) {
 	thief.Secret = "wrong"
 	expect(t, inspect(web.as(thief), tokens.text("access_token")), http.StatusUnauthorized, "invalid_client")
 
-	resource := register(t, a, a.Acme, oidc.NewClient{ID: "urn.api", Name: "API", Preset: oidc.PresetM2M})
+	resource := register(t, a, a.Acme, oidc.NewClient{ID: "urn.api", Preset: oidc.PresetM2M, ClientMetadata: oidc.ClientMetadata{Name: "API"}})
 	forIt := register(t, a, a.Acme, oidc.NewClient{
-		ID: "caller", Name: "Caller", Preset: oidc.PresetM2M, AllowedResources: []string{"urn:resource:" + resource.ID}, ResourcesScopes: "read",
+		ID: "caller", ClientMetadata: oidc.ClientMetadata{Name: "Caller"}, Preset: oidc.PresetM2M, AllowedResources: []string{"urn:resource:" + resource.ID}, ResourcesScopes: "read",
 	})
 	call := newParty(t, a, a.Acme, forIt).post(t, "/token", "grant_type", "client_credentials", "resource", "urn:resource:"+resource.ID)
 	if got := inspect(web.as(resource), call.text("access_token")); got.body["active"] != true || got.text("client_id") != "caller" {

@@ -160,7 +160,7 @@ func TestOversizedBodies(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
 	client := a.Client(t)
-	huge := url.Values{"x": {strings.Repeat("x", 20_000)}}
+	huge := url.Values{"x": {strings.Repeat("x", 70_000)}}
 	for path, want := range map[string]string{"/token": "application/json", "/authorize": "text/html", "/session/end": "text/html"} {
 		if resp := app.Post(t, client, a.Acme.Issuer+path, huge); resp.StatusCode != http.StatusRequestEntityTooLarge || !strings.HasPrefix(resp.Header.Get("Content-Type"), want) {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, resp.Header.Get("Content-Type"))

@@ -20,8 +20,8 @@ import (
 	"parako/internal/tenant"
 )
 
-// maxBody is the largest request body: forms of pages and of the protocol.
-const maxBody = 10 << 10
+// maxBody is the largest request body: forms of pages and of the protocol, with signed request objects and key sets in them.
+const maxBody = 64 << 10
 
 // routes builds the public handler. The order of the middleware is the order of the list: identify the request, know its
 // tenant, and only then anything that could depend on it.
@@ -69,6 +69,9 @@ func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		if forwarded := r.Header.Values("X-Forwarded-Host"); trusted && len(forwarded) == 1 && !strings.Contains(forwarded[0], ",") {
 			r.Host = strings.TrimSpace(forwarded[0])
+		}
+		if trusted {
+			r.TLS = clientCertificate(r.Header, s.o.Config.ClientCertificateHeader)
 		}
 		c.SetRequest(r.WithContext(telemetry.WithRequestID(r.Context(), id)))
 		header := c.Response().Header()

@@ -67,7 +67,7 @@ func register(t *testing.T, a *app.App, tenant app.Tenant, n oidc.NewClient) oid
 	t.Helper()
 	var client oidc.Client
 	err := a.Store.InTenant(t.Context(), tenant.ID, func(ctx context.Context, tx *store.Tx) (err error) {
-		client, err = oidc.RegisterClient(ctx, tx, n)
+		client, err = oidc.RegisterClient(ctx, tx, a.Vault, n)
 		return err
 	})
 	if err != nil {
@@ -80,8 +80,10 @@ func register(t *testing.T, a *app.App, tenant app.Tenant, n oidc.NewClient) oid
 func webClient(t *testing.T, a *app.App, tenant app.Tenant, change ...func(*oidc.NewClient)) oidc.Client {
 	t.Helper()
 	n := oidc.NewClient{
-		ID: "web-" + uuid.NewString()[:8], Name: "Own", Preset: oidc.PresetWeb, RedirectURIs: []string{app.Callback},
-		PostLogoutRedirectURIs: []string{"http://localhost:9008/"}, Scope: "openid profile email offline_access",
+		ID: "web-" + uuid.NewString()[:8], Preset: oidc.PresetWeb, ClientMetadata: oidc.ClientMetadata{
+			Name: "Own", RedirectURIs: []string{app.Callback}, PostLogoutRedirectURIs: []string{"http://localhost:9008/"},
+			Scope: "openid profile email offline_access",
+		},
 	}
 	for _, f := range change {
 		f(&n)

@@ -22,6 +22,7 @@ import (
 	"parako/internal/config"
 	"parako/internal/factor"
 	"parako/internal/oidc"
+	"parako/internal/outbound"
 	"parako/internal/pages"
 	"parako/internal/ratelimit"
 	"parako/internal/secret"
@@ -67,6 +68,10 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
 	}
+	authorities, err := clientAuthorities(o.Config.ClientCAFile)
+	if err != nil {
+		return nil, fmt.Errorf("TLS_CLIENT_CA_FILE: %w", err)
+	}
 	vault := tenant.Vault{Master: master}
 	s := &Server{o: o, metrics: telemetry.NewMetrics(), secure: base.Scheme == "https"}
 	s.store, err = store.Open(ctx, store.Options{
@@ -94,15 +99,16 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		Trusted: o.Config.TrustedProxies, Lenient: o.Config.Environment == config.Development, Log: o.Log,
 	})
 	limiter := ratelimit.New(s.cache, time.Now)
+	outside := outbound.New(outbound.Options{Allowed: o.Config.OutboundNetworks, Loopback: o.Config.Environment == config.Development})
 	deps := oidc.Deps{
-		Limiter: limiter, Store: s.store, Vault: vault, Base: base, MultiTenant: mt.Enabled, Metrics: s.metrics, Log: o.Log, Now: time.Now,
+		Outbound: outside, Keys: oidc.NewKeyCache(outside, time.Now), ClientCAs: authorities, Limiter: limiter, Store: s.store, Vault: vault, Base: base, MultiTenant: mt.Enabled, Metrics: s.metrics, Log: o.Log, Now: time.Now,
 	}
 	s.pool = oidc.NewPool(func(ctx context.Context, t tenant.Tenant) (*oidc.Provider, error) {
 		return oidc.NewProvider(ctx, deps, t)
 	}, oidc.PoolOptions{MaxSize: mt.PoolMaxSize, IdleTTL: mt.PoolIdleTTL(), Sweep: mt.PoolSweep()}, s.metrics, time.Now)
 	s.sealer = &sealer{store: s.store, pool: s.pool, log: o.Log, now: time.Now}
 	cookies := session.Cookies{Secure: s.secure}
-	protocol := oidc.NewHandler(deps, s.pool, cookies)
+	protocol := oidc.NewHandler(deps, s.pool)
 	logins := &signin.Logins{
 		Store: s.store, Passwords: factor.Passwords{Hasher: secret.NewHasher(0)}, Limiter: limiter, Metrics: s.metrics,
 	}

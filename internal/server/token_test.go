@@ -174,7 +174,8 @@ func TestClientAuthentication(t *testing.T) {
 	service := func(t *testing.T, method string) party {
 		t.Helper()
 		return newParty(t, a, a.Acme, register(t, a, a.Acme, oidc.NewClient{
-			ID: "service-" + uuid.NewString()[:8], Name: "Service", Preset: oidc.PresetM2M, Scope: "jobs:run", TokenEndpointAuthMethod: method,
+			ID: "service-" + uuid.NewString()[:8], Preset: oidc.PresetM2M,
+			ClientMetadata: oidc.ClientMetadata{Name: "Service", Scope: "jobs:run", TokenEndpointAuthMethod: method},
 		}))
 	}
 	ask := func(t *testing.T, p party, basic []string, pairs ...string) reply {
@@ -271,7 +272,8 @@ func TestPrivateKeyJWT(t *testing.T) {
 			t.Fatal(err)
 		}
 		return register(t, a, a.Acme, oidc.NewClient{
-			ID: id, Name: id, Preset: oidc.PresetM2M, Scope: "jobs:run", TokenEndpointAuthMethod: "private_key_jwt", JWKS: set,
+			ID: id, Preset: oidc.PresetM2M,
+			ClientMetadata: oidc.ClientMetadata{Name: id, Scope: "jobs:run", TokenEndpointAuthMethod: "private_key_jwt", JWKS: set},
 		})
 	}
 	client := publish("keyed", key)

@@ -28,8 +28,8 @@ type OIDCFeatures struct {
 	JWTUserinfo Switch `json:"jwt_userinfo"`
 	// ResourceIndicators is RFC 8707. Default on.
 	ResourceIndicators Switch `json:"resource_indicators"`
-	// RPInitiatedLogout, BackchannelLogout, FrontchannelLogout and SessionManagement are the specifications of these names.
-	// Default on, on, off, off.
+	// RPInitiatedLogout, BackchannelLogout, FrontchannelLogout and SessionManagement are the specifications of these names. The
+	// first two are on by default.
 	RPInitiatedLogout  Switch `json:"rp_initiated_logout"`
 	BackchannelLogout  Switch `json:"backchannel_logout"`
 	FrontchannelLogout Switch `json:"frontchannel_logout"`

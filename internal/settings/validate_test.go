@@ -240,7 +240,9 @@ func TestValidateFeatures(t *testing.T) {
 			[]string{"features.oidc.pkce.required needs features.oidc.pkce.enabled"},
 		},
 		"PAR required and off": {
-			func(s *settings.Settings) { s.Features.OIDC.PushedAuthorizationRequests = settings.Pushed{Required: true} },
+			func(s *settings.Settings) {
+				s.Features.OIDC.PushedAuthorizationRequests = settings.Pushed{Required: true}
+			},
 			[]string{"features.oidc.pushed_authorization_requests.required needs features.oidc.pushed_authorization_requests.enabled"},
 		},
 		"a user code of digits":         {device("digits", "***-***-***"), nil},

@@ -33,6 +33,7 @@ type Step string
 // The steps, in their order.
 const (
 	StepLogin   Step = "login"
+	StepSelect  Step = "select"
 	StepConsent Step = "consent"
 	StepDone    Step = "done"
 )
@@ -45,10 +46,14 @@ type Interaction struct {
 	Request url.Values
 	// LoginRequired asks for a login within this interaction, whoever is signed in (prompt=login, max_age).
 	LoginRequired bool
+	// SelectAccount asks whether to go on with the account that is signed in (prompt=select_account).
+	SelectAccount bool
 	// ConsentPrompt asks for consent although it was given before (prompt=consent).
 	ConsentPrompt bool
 	// SessionID is the session that may answer: the one there was at the start, or that of the login since.
 	SessionID *uuid.UUID
+	// PushedID is the pushed request (RFC 9126) that the answer uses up; nil: it was not pushed.
+	PushedID []byte
 }
 
 // Begin stores an interaction that must be answered within ttl, and returns it with the secret that ties it to a browser.
@@ -61,7 +66,8 @@ func Begin(ctx context.Context, tx *store.Tx, i Interaction, ttl time.Duration) 
 	flow := secret.Token()
 	err = tx.Later().InteractionCreate(ctx, dbsqlc.InteractionCreateParams{
 		ID: id, BrowserDigest: secret.Digest(flow), ClientID: i.ClientID, Request: i.Request.Encode(),
-		LoginRequired: i.LoginRequired, ConsentPrompt: i.ConsentPrompt, SessionID: i.SessionID, ExpiresAt: tx.Now().Add(ttl),
+		LoginRequired: i.LoginRequired, ConsentPrompt: i.ConsentPrompt, SelectAccount: i.SelectAccount,
+		SessionID: i.SessionID, PushedID: i.PushedID, ExpiresAt: tx.Now().Add(ttl),
 	})
 	if err != nil {
 		return Interaction{}, "", fmt.Errorf("begin interaction: %w", err)
@@ -84,7 +90,7 @@ func Load(ctx context.Context, tx *store.Tx, id uuid.UUID, flow string) (Interac
 	}
 	return Interaction{
 		ID: row.ID, ClientID: row.ClientID, Request: request, LoginRequired: row.LoginRequired,
-		ConsentPrompt: row.ConsentPrompt, SessionID: row.SessionID,
+		ConsentPrompt: row.ConsentPrompt, SelectAccount: row.SelectAccount, SessionID: row.SessionID, PushedID: row.PushedID,
 	}, nil
 }
 
@@ -93,6 +99,18 @@ func Finish(ctx context.Context, tx *store.Tx, id uuid.UUID) error {
 	n, err := tx.InteractionFinish(ctx, dbsqlc.InteractionFinishParams{TenantID: tx.Tenant(), ID: id})
 	if err != nil {
 		return fmt.Errorf("finish interaction: %w", err)
+	}
+	if n == 0 {
+		return ErrExpired
+	}
+	return nil
+}
+
+// Choose goes on with the account that is signed in.
+func Choose(ctx context.Context, tx *store.Tx, id uuid.UUID) error {
+	n, err := tx.InteractionChosen(ctx, dbsqlc.InteractionChosenParams{TenantID: tx.Tenant(), ID: id})
+	if err != nil {
+		return fmt.Errorf("choose account: %w", err)
 	}
 	if n == 0 {
 		return ErrExpired
@@ -123,6 +141,8 @@ func (i Interaction) Next(s *session.Session, internal bool, scopes, consented [
 	switch {
 	case !i.SignedIn(s):
 		return StepLogin
+	case i.SelectAccount:
+		return StepSelect
 	case NeedsConsent(i.ConsentPrompt, internal, scopes, consented):
 		return StepConsent
 	}

@@ -49,6 +49,8 @@ type App struct {
 	Logs *Logs
 	// Acme and Globex are two tenants that know nothing of each other.
 	Acme, Globex Tenant
+	// Vault opens the data keys of its tenants.
+	Vault tenant.Vault
 	// Redis is the in-process Redis.
 	Redis *miniredis.Miniredis
 }
@@ -101,6 +103,9 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 		f(&a.Config)
 	}
 	check(tb, a.Config.ForServe())
+	master, err := secret.ParseMasterKey(a.Config.EncryptionKey.Reveal())
+	check(tb, err)
+	a.Vault = tenant.Vault{Master: master}
 	log := slog.New(slog.NewTextHandler(a.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	a.Server, err = server.New(tb.Context(), server.Options{Config: a.Config, Log: log, RedisCompat: true})
 	check(tb, err)
@@ -142,23 +147,26 @@ func (a *App) AddTenant(tb testing.TB, slug string) Tenant {
 		if err := factor.Put(ctx, tx, t.User.ID, hash); err != nil {
 			return err
 		}
-		t.Web, err = oidc.RegisterClient(ctx, tx, oidc.NewClient{
-			ID: slug + "-web", Name: slug + " web", Preset: oidc.PresetWeb, RedirectURIs: []string{Callback, "http://127.0.0.1/callback"},
-			PostLogoutRedirectURIs: []string{"http://localhost:9008/"}, Scope: "openid profile email address phone offline_access",
-			Actor: audit.Operator("test"),
+		t.Web, err = oidc.RegisterClient(ctx, tx, a.Vault, oidc.NewClient{
+			ID: slug + "-web", Preset: oidc.PresetWeb, Actor: audit.Operator("test"), ClientMetadata: oidc.ClientMetadata{
+				Name: slug + " web", RedirectURIs: []string{Callback, "http://127.0.0.1/callback"},
+				PostLogoutRedirectURIs: []string{"http://localhost:9008/"}, Scope: "openid profile email address phone offline_access",
+			},
 		})
 		if err != nil {
 			return err
 		}
-		t.SPA, err = oidc.RegisterClient(ctx, tx, oidc.NewClient{
-			ID: slug + "-spa", Name: slug + " spa", Preset: oidc.PresetSPA, RedirectURIs: []string{Callback, "http://127.0.0.1/callback"},
-			PostLogoutRedirectURIs: []string{"http://localhost:9008/"}, Actor: audit.Operator("test"),
+		t.SPA, err = oidc.RegisterClient(ctx, tx, a.Vault, oidc.NewClient{
+			ID: slug + "-spa", Preset: oidc.PresetSPA, Actor: audit.Operator("test"), ClientMetadata: oidc.ClientMetadata{
+				Name: slug + " spa", RedirectURIs: []string{Callback, "http://127.0.0.1/callback"},
+				PostLogoutRedirectURIs: []string{"http://localhost:9008/"},
+			},
 		})
 		if err != nil {
 			return err
 		}
-		t.M2M, err = oidc.RegisterClient(ctx, tx, oidc.NewClient{
-			ID: slug + "-m2m", Name: slug + " service", Preset: oidc.PresetM2M, Scope: "jobs:run", AllowedResources: []string{"urn:test:api"},
+		t.M2M, err = oidc.RegisterClient(ctx, tx, a.Vault, oidc.NewClient{
+			ID: slug + "-m2m", Preset: oidc.PresetM2M, ClientMetadata: oidc.ClientMetadata{Name: slug + " service", Scope: "jobs:run"}, AllowedResources: []string{"urn:test:api"},
 			ResourcesScopes: "read write", Actor: audit.Operator("test"),
 		})
 		return err
