@@ -3,6 +3,7 @@ package oidc
 import (
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -178,8 +179,26 @@ func unverifiedIssuer(c credentials) (*jwt.JSONWebToken, string, error) {
 	return token, claims.Issuer, nil
 }
 
+// assertionClaims are the claims of a client assertion.
+type assertionClaims struct {
+	jwt.Claims
+
+	// audience is the aud as it came: FAPI 2.0 Security Profile section 5.3.2.1 wants a string.
+	audience json.RawMessage
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *assertionClaims) UnmarshalJSON(b []byte) error {
+	var raw struct {
+		Audience json.RawMessage `json:"aud"`
+	}
+	err := errors.Join(json.Unmarshal(b, &c.Claims), json.Unmarshal(b, &raw))
+	c.audience = raw.Audience
+	return err
+}
+
 // verifyAssertion checks the signature of a client assertion and reads its claims.
-func (p *Provider) verifyAssertion(ctx context.Context, who client, token *jwt.JSONWebToken, claims *jwt.Claims) error {
+func (p *Provider) verifyAssertion(ctx context.Context, who client, token *jwt.JSONWebToken, claims *assertionClaims) error {
 	header := token.Headers[0]
 	if alg := who.more.TokenEndpointAuthAlg; alg != "" && alg != header.Algorithm {
 		return fmt.Errorf("the assertion is signed with %s instead of %s", header.Algorithm, alg)
@@ -209,13 +228,13 @@ func (p *Provider) verifyAssertion(ctx context.Context, who client, token *jwt.J
 
 // checkAssertion verifies a client assertion and uses it up (RFC 7523 section 3).
 func (p *Provider) checkAssertion(ctx context.Context, who client, token *jwt.JSONWebToken) error {
-	var claims jwt.Claims
+	var claims assertionClaims
 	if err := p.verifyAssertion(ctx, who, token, &claims); err != nil {
 		return errClient(err)
 	}
 	now := p.deps.Now()
 	switch {
-	case !p.assertionIsForUs(who, claims.Audience):
+	case !p.assertionIsForUs(who, claims):
 		return errClient(errors.New("assertion has another audience"))
 	case claims.Expiry == nil || !now.Add(-clockSkew).Before(claims.Expiry.Time()):
 		return errClient(errors.New("assertion has expired or never does"))
@@ -241,8 +260,9 @@ func (p *Provider) checkAssertion(ctx context.Context, who client, token *jwt.JS
 
 // assertionIsForUs accepts one audience only: an assertion addressed to several servers could be replayed by any of them. The
 // issuer is the audience (RFC 7523bis); outside FAPI the endpoints that older clients name will do.
-func (p *Provider) assertionIsForUs(who client, aud jwt.Audience) bool {
-	if len(aud) != 1 {
+func (p *Provider) assertionIsForUs(who client, claims assertionClaims) bool {
+	aud := claims.Audience
+	if len(aud) != 1 || who.fapi() && claims.audience[0] != '"' {
 		return false
 	}
 	return aud[0] == p.Issuer || !who.fapi() && slices.Contains([]string{p.URL("/token"), p.URL("/request")}, aud[0])

@@ -89,7 +89,6 @@ func compose(p *Provider) *fosite.Fosite {
 
 	config.AuthorizeEndpointHandlers.Append(codes)
 	config.AuthorizeEndpointHandlers.Append(openidCode)
-	config.AuthorizeEndpointHandlers.Append(proof)
 	if p.Settings.Features.OIDC.ImplicitFlow.Enabled {
 		config.AuthorizeEndpointHandlers.Append(&openid.OpenIDConnectImplicitHandler{
 			AuthorizeImplicitGrantTypeHandler: implicit, IDTokenHandleHelper: helper,
@@ -103,6 +102,7 @@ func compose(p *Provider) *fosite.Fosite {
 			OpenIDConnectRequestStorage: store, Config: config,
 		})
 	}
+	config.AuthorizeEndpointHandlers.Append(proof) // It needs the code of one of those before.
 	// PKCE comes before the code is spent; OpenID Connect after the access token, whose hash it needs.
 	config.TokenEndpointHandlers.Append(codes)
 	config.TokenEndpointHandlers.Append(proof)

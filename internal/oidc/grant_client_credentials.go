@@ -46,7 +46,7 @@ func (h *clientCredentials) HandleTokenEndpointRequest(ctx context.Context, r fo
 	if own := c.more.TTL.ClientCredentials; own > 0 {
 		life = settings.Seconds(own)
 	}
-	r.GetSession().SetExpiresAt(fosite.AccessToken, h.p.deps.Now().UTC().Add(life).Truncate(time.Second))
+	r.GetSession().SetExpiresAt(fosite.AccessToken, h.p.deps.Now().UTC().Add(life).Round(time.Second))
 	allowed := c.Scope
 	if asked := r.GetRequestForm()["resource"]; len(asked) > 0 {
 		if err := h.p.aim(ctx, r, c.AllowedResources); err != nil {
@@ -91,7 +91,7 @@ func (h *clientCredentials) PopulateTokenEndpointResponse(ctx context.Context, r
 	}
 	response.SetAccessToken(token)
 	response.SetTokenType("bearer")
-	response.SetExpiresIn(g.GetExpiresAt(fosite.AccessToken).Sub(h.p.deps.Now().UTC().Truncate(time.Second)))
+
 	response.SetScopes(r.GetGrantedScopes())
 	return nil
 }

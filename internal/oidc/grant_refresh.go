@@ -29,6 +29,13 @@ func (h *refreshGrant) HandleTokenEndpointRequest(ctx context.Context, r fosite.
 	if err := h.p.settle(ctx, r); err != nil {
 		return err
 	}
+	if request, ok := r.(*fosite.AccessRequest); ok {
+		// fosite asks whether the client may still have every scope of the grant; some of them are scopes of a resource.
+		if who, ok := request.Client.(client); ok {
+			who.Scope += " " + who.ResourcesScopes
+			request.Client = who
+		}
+	}
 	if err := h.RefreshTokenGrantHandler.HandleTokenEndpointRequest(ctx, r); err != nil {
 		return err
 	}

@@ -110,10 +110,14 @@ func (p *Provider) inspectRefresh(ctx context.Context, token string) (tokenInfo,
 		return tokenInfo{}, err
 	}
 	t, g := row.RefreshToken, row.Grant
+	owner, err := p.client(ctx, g.ClientID)
+	if err != nil {
+		return tokenInfo{}, err
+	}
 	info := tokenInfo{
 		Active: t.UsedAt == nil && g.RevokedAt == nil && (row.SessionLive || slices.Contains(g.Scopes, "offline_access")) &&
 			row.Now.Before(t.ExpiresAt) && row.Now.Before(g.ExpiresAt),
-		Issuer: p.Issuer, Subject: g.UserID.String(), ClientID: g.ClientID, Scope: joinScopes(g.Scopes), Audience: g.Resources,
+		Issuer: p.Issuer, Subject: p.subjectFor(owner, g.UserID), ClientID: g.ClientID, Scope: joinScopes(g.Scopes), Audience: g.Resources,
 		Expiry: t.ExpiresAt.Unix(), IssuedAt: t.CreatedAt.Unix(), grant: &g.ID,
 	}
 	return info, nil

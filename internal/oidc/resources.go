@@ -109,7 +109,7 @@ func (p *Provider) aim(ctx context.Context, r fosite.AccessRequester, granted []
 		}
 		if server.life > 0 {
 			// The shortest of several counts; SetExpiresAt never prolongs.
-			until := p.deps.Now().UTC().Add(server.life).Truncate(time.Second)
+			until := p.deps.Now().UTC().Add(server.life).Round(time.Second)
 			if at := g.GetExpiresAt(fosite.AccessToken); at.IsZero() || until.Before(at) {
 				g.SetExpiresAt(fosite.AccessToken, until)
 			}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/ory/fosite"
@@ -71,7 +72,7 @@ func (h *Handler) token(c echo.Context) error {
 	}
 	noStore(c)
 	return c.JSON(http.StatusOK, tokenResponse{
-		AccessToken: response.GetAccessToken(), TokenType: g.cnf.tokenType(), ExpiresIn: expiresIn(response),
+		AccessToken: response.GetAccessToken(), TokenType: g.cnf.tokenType(), ExpiresIn: p.secondsLeft(g),
 		RefreshToken: extra(response, "refresh_token"), IDToken: extra(response, "id_token"), Scope: joinScopes(scopes),
 	})
 }
@@ -81,9 +82,9 @@ func extra(r fosite.AccessResponder, name string) string {
 	return s
 }
 
-func expiresIn(r fosite.AccessResponder) int64 {
-	seconds, _ := r.GetExtra("expires_in").(int64)
-	return seconds
+// secondsLeft is the life of the access token that was issued. Its end is a whole second, so that this is one, too.
+func (p *Provider) secondsLeft(g *grantSession) int64 {
+	return int64(g.GetExpiresAt(fosite.AccessToken).Sub(p.deps.Now()).Round(time.Second) / time.Second)
 }
 
 func (h *Handler) refuseToken(ctx context.Context, c echo.Context, p *Provider, form url.Values, caller client, g *grantSession, err error) error {

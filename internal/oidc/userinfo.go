@@ -70,8 +70,7 @@ func (p *Provider) writeUserinfo(c echo.Context, row dbsqlc.AccessTokenUserRow) 
 	}
 	noStore(c)
 	f := p.Settings.Features.OIDC
-	signed, encrypted := more.UserinfoAlg != "" && f.JWTUserinfo.Enabled, more.UserinfoEncryptionAlg != "" && f.Encryption.Enabled
-	if !signed && !encrypted {
+	if encrypted := more.UserinfoEncryptionAlg != "" && f.Encryption.Enabled; !f.JWTUserinfo.Enabled || more.UserinfoAlg == "" && !encrypted {
 		return c.JSON(http.StatusOK, answer)
 	}
 	answer["iss"], answer["aud"] = p.Issuer, who.ID

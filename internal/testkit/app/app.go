@@ -6,6 +6,7 @@ package app
 import (
 	"context"
 	"encoding/hex"
+	"html"
 	"io"
 	"log/slog"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"net/http/cookiejar"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +31,7 @@ import (
 	"parako/internal/oidc"
 	"parako/internal/secret"
 	"parako/internal/server"
+	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/tenant"
 	"parako/internal/testkit"
@@ -224,8 +227,19 @@ func (a *App) Client(tb testing.TB) *http.Client {
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-// SignIn follows an authorization URL in the browser as a person would: it fills in the login form and consents. It returns
-// the redirect back to the client. Steps that the server does not ask for are left out.
+// Configure replaces a section of a tenant's settings. The server notices soon; a tenant that it has not served yet is
+// configured from the first request on.
+func (a *App) Configure(tb testing.TB, t Tenant, section, document string) {
+	tb.Helper()
+	check(tb, a.Store.InTenant(tb.Context(), t.ID, func(ctx context.Context, tx *store.Tx) error {
+		_, err := settings.Put(ctx, tx, section, []byte(document), audit.Operator("test"))
+		return err
+	}))
+}
+
+// SignIn follows an authorization URL in the browser as a person would: it fills in the login form, keeps the account and
+// consents. It returns the redirect back to the client; an answer in a form is returned as its action with the fields as the
+// query. Steps that the server does not ask for are left out.
 func (*App) SignIn(tb testing.TB, browser *http.Client, authorizeURL, identifier, password string) *url.URL {
 	tb.Helper()
 	resp := Get(tb, browser, authorizeURL)
@@ -239,8 +253,14 @@ func (*App) SignIn(tb testing.TB, browser *http.Client, authorizeURL, identifier
 		switch {
 		case strings.Contains(resp.Text, `id="login-form"`):
 			action, form = action+"/login", url.Values{"identifier": {identifier}, "password": {password}}
+		case strings.Contains(resp.Text, `id="select-form"`):
+			action += "/select"
 		case strings.Contains(resp.Text, `id="consent-form"`):
 			action += "/confirm"
+		case strings.Contains(resp.Text, `id="answer-form"`):
+			u, fields := AnswerForm(tb, resp.Text)
+			u.RawQuery = fields.Encode()
+			return u
 		default:
 			tb.Fatalf("GET %s: %d, neither login nor consent:\n%s", resp.Request.URL, resp.StatusCode, resp.Text)
 		}
@@ -248,6 +268,22 @@ func (*App) SignIn(tb testing.TB, browser *http.Client, authorizeURL, identifier
 	}
 	tb.Fatalf("sign-in does not end: %d\n%s", resp.StatusCode, resp.Text)
 	return nil
+}
+
+// AnswerForm reads the page that carries an answer to the client: where the form goes, and its fields.
+func AnswerForm(tb testing.TB, page string) (*url.URL, url.Values) {
+	tb.Helper()
+	action := regexp.MustCompile(`<form id="answer-form" method="post" action="([^"]*)">`).FindStringSubmatch(page)
+	if action == nil {
+		tb.Fatalf("no form with an answer:\n%s", page)
+	}
+	u, err := url.Parse(html.UnescapeString(action[1]))
+	check(tb, err)
+	fields := url.Values{}
+	for _, field := range regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`).FindAllStringSubmatch(page, -1) {
+		fields.Add(html.UnescapeString(field[1]), html.UnescapeString(field[2]))
+	}
+	return u, fields
 }
 
 // Response is a response whose body has been read.
