@@ -2,6 +2,15 @@
 INSERT INTO parako.grants (id, client_id, user_id, session_id, scopes, resources, auth_time, acr, amr, nonce, claims, expires_at)
 VALUES (@id, @client_id, @user_id, sqlc.narg(session_id), @scopes, @resources, @auth_time, @acr, @amr, @nonce, sqlc.narg(claims), @expires_at);
 
+-- GrantByID finds a grant that has not ended.
+-- name: GrantByID :one
+SELECT *
+  FROM parako.grants
+ WHERE tenant_id = @tenant_id
+   AND id = @id
+   AND revoked_at IS NULL
+   AND expires_at > now();
+
 -- GrantRevoke ends a family of tokens: every look-up of a token asks its grant.
 -- name: GrantRevoke :execrows
 UPDATE parako.grants

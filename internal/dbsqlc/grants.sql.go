@@ -360,6 +360,44 @@ func (q *Queries) CodeSpend(ctx context.Context, arg CodeSpendParams) (int64, er
 	return result.RowsAffected(), nil
 }
 
+const grantByID = `-- name: GrantByID :one
+SELECT tenant_id, id, client_id, user_id, session_id, scopes, resources, auth_time, acr, amr, nonce, created_at, expires_at, revoked_at, claims
+  FROM parako.grants
+ WHERE tenant_id = $1
+   AND id = $2
+   AND revoked_at IS NULL
+   AND expires_at > now()
+`
+
+type GrantByIDParams struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+}
+
+// GrantByID finds a grant that has not ended.
+func (q *Queries) GrantByID(ctx context.Context, arg GrantByIDParams) (Grant, error) {
+	row := q.db.QueryRow(ctx, grantByID, arg.TenantID, arg.ID)
+	var i Grant
+	err := row.Scan(
+		&i.TenantID,
+		&i.ID,
+		&i.ClientID,
+		&i.UserID,
+		&i.SessionID,
+		&i.Scopes,
+		&i.Resources,
+		&i.AuthTime,
+		&i.ACR,
+		&i.AMR,
+		&i.Nonce,
+		&i.CreatedAt,
+		&i.ExpiresAt,
+		&i.RevokedAt,
+		&i.Claims,
+	)
+	return i, err
+}
+
 const grantCreate = `-- name: GrantCreate :exec
 INSERT INTO parako.grants (id, client_id, user_id, session_id, scopes, resources, auth_time, acr, amr, nonce, claims, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)

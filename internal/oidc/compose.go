@@ -112,6 +112,12 @@ func compose(p *Provider) *fosite.Fosite {
 	if p.Settings.Features.OIDC.ClientCredentials.Enabled {
 		config.TokenEndpointHandlers.Append(&clientCredentials{p: p})
 	}
+	if p.Settings.Features.OIDC.TokenExchange.Enabled {
+		config.TokenEndpointHandlers.Append(&tokenExchange{p: p})
+	}
+	if p.Settings.Features.OIDC.JWTBearer.Enabled {
+		config.TokenEndpointHandlers.Append(&jwtBearer{p: p})
+	}
 	return fosite.NewOAuth2Provider(store, config)
 }
 

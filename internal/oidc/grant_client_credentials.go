@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/ory/fosite"
 
 	"parako/internal/settings"
@@ -72,17 +73,28 @@ func (h *clientCredentials) PopulateTokenEndpointResponse(ctx context.Context, r
 	if !h.CanHandleTokenEndpointRequest(ctx, r) {
 		return fosite.ErrUnknownRequest
 	}
-	token, sig, err := accessTokens{h.p}.GenerateAccessToken(ctx, r)
-	if err != nil {
-		return fosite.ErrServerError.WithWrap(err)
-	}
+	return h.p.issueAccessToken(ctx, r, response, nil)
+}
+
+// issueAccessToken makes an access token that comes alone, stores it and records it. JSON Web Tokens of clients themselves are
+// not stored. before runs first in the transaction; nil: nothing does.
+func (p *Provider) issueAccessToken(ctx context.Context, r fosite.AccessRequester, response fosite.AccessResponder, before func(context.Context, *store.Tx) error) error {
 	g, err := sessionOf(r)
 	if err != nil {
 		return err
 	}
-	err = h.p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
-		if strings.HasPrefix(token, accessPrefix) {
-			return storage{h.p}.CreateAccessTokenSession(ctx, sig, r)
+	token, sig, err := accessTokens{p}.GenerateAccessToken(ctx, r)
+	if err != nil {
+		return fosite.ErrServerError.WithWrap(err)
+	}
+	err = p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if before != nil {
+			if err := before(ctx, tx); err != nil {
+				return err
+			}
+		}
+		if strings.HasPrefix(token, accessPrefix) || g.subject != uuid.Nil {
+			return storage{p}.CreateAccessTokenSession(ctx, sig, r)
 		}
 		return recordIssued(ctx, tx, r, g)
 	})
@@ -90,8 +102,6 @@ func (h *clientCredentials) PopulateTokenEndpointResponse(ctx context.Context, r
 		return fosite.ErrServerError.WithWrap(err)
 	}
 	response.SetAccessToken(token)
-	response.SetTokenType("bearer")
-
-	response.SetScopes(r.GetGrantedScopes())
+	response.SetTokenType("bearer") // fosite wants one; token.go says what it is.
 	return nil
 }

@@ -190,6 +190,8 @@ func (s accessTokens) GenerateAccessToken(ctx context.Context, r fosite.Requeste
 		claims.Subject = claims.ClientID // RFC 9068 section 2.2: no resource owner, so the client itself.
 	} else {
 		claims.Subject = s.p.subjectFor(g.client, g.subject)
+	}
+	if g.acr != "" { // Somebody else vouched for the person otherwise.
 		claims.AuthTime, claims.ACR, claims.AMR = g.authTime.Unix(), g.acr, g.amr
 	}
 	token, err = s.p.sign(server.alg, "at+jwt", claims)

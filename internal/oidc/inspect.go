@@ -91,8 +91,10 @@ func (p *Provider) inspectStored(ctx context.Context, id []byte) (tokenInfo, err
 		if err != nil {
 			return tokenInfo{}, err
 		}
-		info.Subject, info.AuthTime, info.ACR, info.AMR = p.subject(more, row.RedirectUris, *row.UserID), row.AuthTime.Unix(), *row.ACR, row.AMR
-		info.user = *row.UserID
+		info.Subject, info.user = p.subject(more, row.RedirectUris, *row.UserID), *row.UserID
+		if *row.ACR != "" { // Somebody else vouched for the person otherwise.
+			info.AuthTime, info.ACR, info.AMR = row.AuthTime.Unix(), *row.ACR, row.AMR
+		}
 	}
 	return info, nil
 }

@@ -25,6 +25,8 @@ type tokenResponse struct {
 	RefreshToken string `json:"refresh_token,omitempty"`
 	IDToken      string `json:"id_token,omitempty"`
 	Scope        string `json:"scope,omitempty"`
+	// IssuedTokenType answers a token exchange (RFC 8693 section 2.2.1).
+	IssuedTokenType string `json:"issued_token_type,omitempty"`
 }
 
 // token is the token endpoint. It is never wrapped in a transaction as a whole: what a refused request has found out, such
@@ -74,6 +76,7 @@ func (h *Handler) token(c echo.Context) error {
 	return c.JSON(http.StatusOK, tokenResponse{
 		AccessToken: response.GetAccessToken(), TokenType: g.cnf.tokenType(), ExpiresIn: p.secondsLeft(g),
 		RefreshToken: extra(response, "refresh_token"), IDToken: extra(response, "id_token"), Scope: joinScopes(scopes),
+		IssuedTokenType: extra(response, "issued_token_type"),
 	})
 }
 
