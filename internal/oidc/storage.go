@@ -87,6 +87,9 @@ func (s storage) CreateAuthorizeCodeSession(ctx context.Context, code string, r 
 		return fmt.Errorf("parse grant id: %w", err)
 	}
 	form := fullForm(ctx, r)
+	if !s.p.Settings.Features.OIDC.DPoP.Enabled {
+		form.Del("dpop_jkt") // It means nothing here.
+	}
 	return s.p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
 		return tx.Later().CodeCreate(ctx, dbsqlc.CodeCreateParams{
 			ID: tokenID(code), GrantID: id, RedirectURI: form.Get("redirect_uri"), RedirectURISent: form.Has("redirect_uri"),
