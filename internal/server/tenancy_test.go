@@ -149,6 +149,9 @@ func TestTenantResolution(t *testing.T) {
 				if resp.StatusCode != status {
 					t.Errorf("status %d, want %d: %s", resp.StatusCode, status, resp.Text)
 				}
+				if got := resp.Header.Get("Cache-Control"); got != "no-store" {
+					t.Errorf("a refusal may be kept: Cache-Control %q", got)
+				}
 				message := caller.check(t, resp)
 				for _, secret := range []string{"globex", "Globex", "initech", "nobody", "evil.example", "sleeping"} {
 					if strings.Contains(message, secret) {
