@@ -30,6 +30,7 @@ import (
 	"parako/internal/secret"
 	"parako/internal/server"
 	"parako/internal/store"
+	"parako/internal/telemetry"
 	"parako/internal/tenant"
 	"parako/internal/testkit"
 )
@@ -45,8 +46,8 @@ type App struct {
 	Config config.Config
 	// Addr is the loopback address it listens on; every host of the deployment leads there.
 	Addr string
-	// Logs collects what the server logs.
-	Logs *Logs
+	// Logs collects what the server logs, before it is scrubbed; Journal the same as operators get it, one JSON object a line.
+	Logs, Journal *Logs
 	// Acme and Globex are two tenants that know nothing of each other.
 	Acme, Globex Tenant
 	// Redis is the in-process Redis.
@@ -72,7 +73,7 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 	tb.Helper()
 	db := testkit.NewDB(tb)
 	redis := miniredis.RunT(tb)
-	a := &App{DB: db, Logs: &Logs{}, Redis: redis}
+	a := &App{DB: db, Logs: &Logs{}, Journal: &Logs{}, Redis: redis}
 
 	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	check(tb, err)
@@ -97,7 +98,9 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 		f(&a.Config)
 	}
 	check(tb, a.Config.ForServe())
-	log := slog.New(slog.NewTextHandler(a.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := slog.New(slog.NewMultiHandler(
+		slog.NewTextHandler(a.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}), telemetry.NewLogger(a.Journal, "debug", false).Handler(),
+	))
 	a.Server, err = server.New(tb.Context(), server.Options{Config: a.Config, Log: log, RedisCompat: true})
 	check(tb, err)
 	a.Store, err = store.Open(tb.Context(), store.Options{AppURL: a.Config.PostgresURL, PlatformURL: a.Config.PlatformURL})
