@@ -52,6 +52,8 @@ type App struct {
 	Acme, Globex Tenant
 	// Redis is the in-process Redis.
 	Redis *miniredis.Miniredis
+
+	stop func() error
 }
 
 // Tenant is a tenant of an App.
@@ -111,15 +113,22 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- a.Server.Run(ctx, listener, nil, func() { close(ready) }) }()
 	<-ready
-	tb.Cleanup(func() {
+	a.stop = sync.OnceValue(func() error {
 		stop()
-		if err := <-done; err != nil {
-			tb.Errorf("server ended with %v", err)
-		}
-		a.Server.Close()
+		defer a.Server.Close()
+		return <-done
 	})
+	tb.Cleanup(func() { a.Stop(tb) })
 	a.Acme, a.Globex = a.AddTenant(tb, "acme"), a.AddTenant(tb, "globex")
 	return a
+}
+
+// Stop ends the server before the test ends, so that nothing in it moves any more.
+func (a *App) Stop(tb testing.TB) {
+	tb.Helper()
+	if err := a.stop(); err != nil {
+		tb.Errorf("server ended with %v", err)
+	}
 }
 
 // AddTenant creates a tenant with a person and three clients.
