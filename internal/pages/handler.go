@@ -194,7 +194,7 @@ func reason(p *problem.Error) ErrorReason {
 	switch p.Code {
 	case "unknown_client", "invalid_redirect_uri":
 		return ErrorClient
-	case signin.ErrExpired.Code:
+	case signin.ErrExpired.Code, signin.ErrUnknown.Code:
 		return ErrorExpired
 	case tenant.ErrInactive.Code:
 		return ErrorInactive
