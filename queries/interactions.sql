@@ -4,15 +4,13 @@ INSERT INTO parako.interactions (id, browser_digest, client_id, request, login_r
 VALUES (@id, @browser_digest, @client_id, @request, @login_required, @consent_prompt, @select_account, sqlc.narg(session_id),
         sqlc.narg(pushed_id), @expires_at);
 
--- InteractionByID finds a request that still waits, in the browser that began it.
+-- InteractionByID finds a request, and whether it still waits in the browser that began it.
 -- name: InteractionByID :one
-SELECT *
-  FROM parako.interactions
- WHERE tenant_id = @tenant_id
-   AND id = @id
-   AND browser_digest = @browser_digest
-   AND finished_at IS NULL
-   AND expires_at > now();
+SELECT sqlc.embed(i),
+       (i.browser_digest = @browser_digest AND i.finished_at IS NULL AND i.expires_at > now())::boolean AS waiting
+  FROM parako.interactions AS i
+ WHERE i.tenant_id = @tenant_id
+   AND i.id = @id;
 
 -- InteractionSignedIn ties the session of a fresh login to the request.
 -- name: InteractionSignedIn :execrows

@@ -60,40 +60,44 @@ func (q *Queries) ConsentPut(ctx context.Context, arg ConsentPutParams) error {
 }
 
 const interactionByID = `-- name: InteractionByID :one
-SELECT tenant_id, id, browser_digest, client_id, request, login_required, consent_prompt, session_id, consented, created_at, expires_at, finished_at, select_account, pushed_id
-  FROM parako.interactions
- WHERE tenant_id = $1
-   AND id = $2
-   AND browser_digest = $3
-   AND finished_at IS NULL
-   AND expires_at > now()
+SELECT i.tenant_id, i.id, i.browser_digest, i.client_id, i.request, i.login_required, i.consent_prompt, i.session_id, i.consented, i.created_at, i.expires_at, i.finished_at, i.select_account, i.pushed_id,
+       (i.browser_digest = $1 AND i.finished_at IS NULL AND i.expires_at > now())::boolean AS waiting
+  FROM parako.interactions AS i
+ WHERE i.tenant_id = $2
+   AND i.id = $3
 `
 
 type InteractionByIDParams struct {
+	BrowserDigest []byte
 	TenantID      uuid.UUID
 	ID            uuid.UUID
-	BrowserDigest []byte
 }
 
-// InteractionByID finds a request that still waits, in the browser that began it.
-func (q *Queries) InteractionByID(ctx context.Context, arg InteractionByIDParams) (Interaction, error) {
-	row := q.db.QueryRow(ctx, interactionByID, arg.TenantID, arg.ID, arg.BrowserDigest)
-	var i Interaction
+type InteractionByIDRow struct {
+	Interaction Interaction
+	Waiting     bool
+}
+
+// InteractionByID finds a request, and whether it still waits in the browser that began it.
+func (q *Queries) InteractionByID(ctx context.Context, arg InteractionByIDParams) (InteractionByIDRow, error) {
+	row := q.db.QueryRow(ctx, interactionByID, arg.BrowserDigest, arg.TenantID, arg.ID)
+	var i InteractionByIDRow
 	err := row.Scan(
-		&i.TenantID,
-		&i.ID,
-		&i.BrowserDigest,
-		&i.ClientID,
-		&i.Request,
-		&i.LoginRequired,
-		&i.ConsentPrompt,
-		&i.SessionID,
-		&i.Consented,
-		&i.CreatedAt,
-		&i.ExpiresAt,
-		&i.FinishedAt,
-		&i.SelectAccount,
-		&i.PushedID,
+		&i.Interaction.TenantID,
+		&i.Interaction.ID,
+		&i.Interaction.BrowserDigest,
+		&i.Interaction.ClientID,
+		&i.Interaction.Request,
+		&i.Interaction.LoginRequired,
+		&i.Interaction.ConsentPrompt,
+		&i.Interaction.SessionID,
+		&i.Interaction.Consented,
+		&i.Interaction.CreatedAt,
+		&i.Interaction.ExpiresAt,
+		&i.Interaction.FinishedAt,
+		&i.Interaction.SelectAccount,
+		&i.Interaction.PushedID,
+		&i.Waiting,
 	)
 	return i, err
 }

@@ -129,14 +129,14 @@ func (p *Provider) issue(ctx context.Context, tx *store.Tx, r *authRequest, s se
 		return Answer{}, err
 	}
 	params := url.Values{}
-	for _, name := range []string{"code", "access_token", "token_type", "expires_in", "id_token"} {
-		if value := response.GetParameters().Get(name); value != "" {
-			params.Set(name, value)
+	for name, values := range response.GetParameters() {
+		switch name {
+		case "code", "access_token", "expires_in", "id_token":
+			params[name] = values
+		case "token_type":
+			params.Set("token_type", "Bearer")
+			params.Set("scope", joinScopes(r.scopes()))
 		}
-	}
-	if params.Has("token_type") {
-		params.Set("token_type", "Bearer")
-		params.Set("scope", joinScopes(r.scopes()))
 	}
 	return p.respond(ctx, r, params)
 }

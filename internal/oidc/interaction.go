@@ -30,8 +30,8 @@ type Waiting struct {
 	request *authRequest
 }
 
-// Waiting loads an interaction for the browser that holds its flow secret and the session token. signin.ErrExpired: it
-// cannot go on.
+// Waiting loads an interaction for the browser that holds its flow secret and the session token. signin.ErrExpired
+// and signin.ErrUnknown: it cannot go on.
 func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string) (Waiting, error) {
 	var w Waiting
 	err := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {

@@ -53,7 +53,7 @@ func NewHandler(protocol *oidc.Handler, logins *signin.Logins, cookies session.C
 func (h *Handler) Mount(e *echo.Echo) {
 	e.GET("/", h.home)
 	e.GET("/static/:hash/app.css", h.stylesheet)
-	e.GET("/static/:hash/:name", h.script)
+	e.GET("/static/:digest/:name", h.script)
 
 	own := h.ownForms
 	e.GET(oidc.Mount+"/authorize", h.authorize)
@@ -145,7 +145,7 @@ func (h *Handler) stylesheet(c echo.Context) error {
 
 // script serves a script at the address that names its content. Scripts are the same for every tenant.
 func (h *Handler) script(c echo.Context) error {
-	body, ok := h.renderer.scripts[c.Param("hash")+"/"+c.Param("name")]
+	body, ok := h.renderer.scripts[c.Param("digest")+"/"+c.Param("name")]
 	if !ok {
 		return errNotFound
 	}
@@ -210,7 +210,7 @@ func reason(p *problem.Error) ErrorReason {
 	switch p.Code {
 	case "unknown_client", "invalid_redirect_uri":
 		return ErrorClient
-	case signin.ErrExpired.Code:
+	case signin.ErrExpired.Code, signin.ErrUnknown.Code:
 		return ErrorExpired
 	case tenant.ErrInactive.Code:
 		return ErrorInactive

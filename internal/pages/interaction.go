@@ -23,7 +23,7 @@ func (h *Handler) waiting(c echo.Context, token string) (*oidc.Provider, oidc.Wa
 	}
 	id, err := uuid.Parse(c.Param("id"))
 	if err != nil {
-		return p, oidc.Waiting{}, signin.ErrExpired
+		return p, oidc.Waiting{}, signin.ErrUnknown
 	}
 	if token == "" {
 		token, _ = h.cookies.Token(c.Request(), p.Tenant.Slug)

@@ -31,15 +31,15 @@ func clientAuthorities(file string) (*x509.CertPool, error) {
 
 // clientCertificate reads what a trusted proxy says of the client's certificate, in the form of RFC 9440 or as a URL-encoded PEM,
 // and the rest of its chain from a header of the same name with -Chain behind it. nil: there is none, or none that can be read.
-func clientCertificate(header http.Header, name string) *tls.ConnectionState {
-	if name == "" || len(header.Values(name)) != 1 {
+func clientCertificate(header http.Header, certificate string) *tls.ConnectionState {
+	if certificate == "" || len(header.Values(certificate)) != 1 {
 		return nil
 	}
-	chain, err := parseCertificates(header.Get(name))
+	chain, err := parseCertificates(header.Get(certificate))
 	if err != nil || len(chain) == 0 {
 		return nil
 	}
-	if rest, err := parseCertificates(strings.Join(header.Values(name+"-Chain"), ",")); err == nil {
+	if rest, err := parseCertificates(strings.Join(header.Values(certificate+"-Chain"), ",")); err == nil {
 		chain = append(chain, rest...)
 	}
 	return &tls.ConnectionState{PeerCertificates: chain}

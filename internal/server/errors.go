@@ -56,6 +56,7 @@ func (s *Server) renderError(err error, c echo.Context) {
 		}
 		s.o.Log.ErrorContext(r.Context(), "request_failed", "error", err.Error())
 	}
+	c.Response().Header().Set("Cache-Control", "no-store") // It is for whoever asked, at the host they asked.
 	var failed error
 	switch t, _ := tenant.Lookup(r.Context()); {
 	case t.Slug == tenant.OpsSlug:

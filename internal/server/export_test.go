@@ -1,9 +1,20 @@
 package server
 
-import "context"
+import (
+	"context"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+)
 
 // SealUsed and SealNext do what the background does every few seconds and every minute.
 func (s *Server) SealUsed(ctx context.Context) { s.sealer.sealUsed(ctx) }
 
 // SealNext is described at SealUsed.
 func (s *Server) SealNext(ctx context.Context) { s.sealer.sealNext(ctx) }
+
+// Routes are the routes of the public listener as the router has them.
+func (s *Server) Routes() []*echo.Route { return s.echo.Routes() }
+
+// Metrics is the handler of the other listener.
+func (s *Server) Metrics() http.Handler { return s.metricsHandler() }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"parako/internal/testkit/app"
 )
 
@@ -91,8 +93,10 @@ func TestNothingOfOneTenantWorksAtAnother(t *testing.T) {
 		t.Errorf("the foreign cookie is not cleared: %v", resp.Header.Values("Set-Cookie"))
 	}
 	id := waiting.Request.URL.Path[strings.LastIndex(waiting.Request.URL.Path, "/")+1:]
-	if resp := replay(a.Globex.Issuer + "/interaction/" + id); resp.StatusCode != http.StatusBadRequest || strings.Contains(strings.ToLower(resp.Text), "acme") {
-		t.Errorf("acme's interaction at globex: %d %s", resp.StatusCode, resp.Text)
+	for _, id := range []string{id, uuid.NewString(), "x"} {
+		if resp := replay(a.Globex.Issuer + "/interaction/" + id); resp.StatusCode != http.StatusNotFound || strings.Contains(strings.ToLower(resp.Text), "acme") {
+			t.Errorf("interaction %s at globex: %d %s", id, resp.StatusCode, resp.Text)
+		}
 	}
 	if after := rowsOf(t, a, a.Acme); after != before {
 		t.Error("acme's rows have changed")

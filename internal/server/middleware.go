@@ -31,7 +31,7 @@ func (s *Server) routes(protocol *oidc.Handler) *echo.Echo {
 	e.IPExtractor = s.clientIP
 	e.HTTPErrorHandler = s.renderError
 	e.Pre(s.identify, s.observe, s.survive)
-	e.Use(limitBody, s.resolveTenant)
+	e.Use(s.resolveTenant, limitBody)
 
 	e.GET("/health", s.health)
 	e.GET("/readyz", s.readiness)
@@ -178,6 +178,10 @@ func (s *Server) resolveTenant(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		t, err := s.resolver.Resolve(r)
 		if err != nil {
+			if inactive, ok := errors.AsType[*tenant.Inactive](err); ok {
+				// What its people send is its own, though it is not served.
+				c.SetRequest(r.WithContext(telemetry.WithTenant(r.Context(), inactive.Slug)))
+			}
 			if strings.HasPrefix(r.URL.Path, "/static/") {
 				return next(c)
 			}

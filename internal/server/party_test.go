@@ -43,6 +43,8 @@ type party struct {
 	*app.App
 	tenant app.Tenant
 	client oidc.Client
+	// callback is where the client wants its people back; password is the person's.
+	callback, password string
 	// browser keeps cookies and follows redirects within the server; step keeps the same cookies and follows none; direct
 	// keeps nothing and follows nothing.
 	browser, step, direct *http.Client
@@ -53,7 +55,9 @@ func newParty(t *testing.T, a *app.App, tenant app.Tenant, client oidc.Client) p
 	browser := a.Browser(t)
 	step := *browser
 	step.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return party{App: a, tenant: tenant, client: client, browser: browser, step: &step, direct: a.Client(t)}
+	return party{
+		App: a, tenant: tenant, client: client, callback: app.Callback, password: app.Password, browser: browser, step: &step, direct: a.Client(t),
+	}
 }
 
 // as is another client in front of the same browser.
@@ -94,7 +98,7 @@ func webClient(t *testing.T, a *app.App, tenant app.Tenant, change ...func(*oidc
 // request is a valid authorization request with pairs laid over it.
 func (p party) request(pairs ...string) url.Values {
 	return edit(url.Values{
-		"client_id": {p.client.ID}, "redirect_uri": {app.Callback}, "response_type": {"code"}, "scope": {"openid"}, "state": {"the-state"},
+		"client_id": {p.client.ID}, "redirect_uri": {p.callback}, "response_type": {"code"}, "scope": {"openid"}, "state": {"the-state"},
 		"nonce": {"the-nonce"}, "code_challenge": {oauth2.S256ChallengeFromVerifier(verifier)}, "code_challenge_method": {"S256"},
 	}, pairs...)
 }
@@ -113,7 +117,7 @@ func (p party) authorize(t *testing.T, pairs ...string) app.Response {
 func (p party) answer(t *testing.T, resp app.Response) url.Values {
 	t.Helper()
 	location := resp.Header.Get("Location")
-	if resp.StatusCode != http.StatusSeeOther || !strings.HasPrefix(location, app.Callback) {
+	if resp.StatusCode != http.StatusSeeOther || !strings.HasPrefix(location, p.callback) {
 		t.Fatalf("%s %s: status %d to %q, want a redirect to the client\n%s",
 			resp.Request.Method, resp.Request.URL, resp.StatusCode, location, resp.Text)
 	}
@@ -151,7 +155,7 @@ func (p party) refused(t *testing.T, code string, pairs ...string) {
 // signIn answers an authorization request as a person would and returns what came back to the client.
 func (p party) signIn(t *testing.T, pairs ...string) url.Values {
 	t.Helper()
-	return p.read(t, p.SignIn(t, p.browser, p.authorizeURL(pairs...), p.tenant.Email, app.Password).String())
+	return p.read(t, p.SignIn(t, p.browser, p.authorizeURL(pairs...), p.tenant.Email, p.password).String())
 }
 
 // code signs in, or uses the session there is.
@@ -253,7 +257,7 @@ func expect(t *testing.T, got reply, status int, code string) {
 func (p party) redeem(t *testing.T, code string, pairs ...string) reply {
 	t.Helper()
 	form := edit(url.Values{
-		"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {app.Callback}, "code_verifier": {verifier},
+		"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {p.callback}, "code_verifier": {verifier},
 	}, pairs...)
 	return p.do(t, p.formRequest(t.Context(), "/token", form))
 }

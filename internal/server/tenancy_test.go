@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -149,6 +150,9 @@ func TestTenantResolution(t *testing.T) {
 				if resp.StatusCode != status {
 					t.Errorf("status %d, want %d: %s", resp.StatusCode, status, resp.Text)
 				}
+				if got := resp.Header.Get("Cache-Control"); got != "no-store" {
+					t.Errorf("a refusal may be kept: Cache-Control %q", got)
+				}
 				message := caller.check(t, resp)
 				for _, secret := range []string{"globex", "Globex", "initech", "nobody", "evil.example", "sleeping"} {
 					if strings.Contains(message, secret) {
@@ -208,6 +212,27 @@ func answeredBy(t *testing.T, a *app.App, caller string, resp app.Response, slug
 	default:
 		if resp.StatusCode != http.StatusNotFound || !strings.Contains(resp.Text, "urn:parako:error:not-found") {
 			t.Errorf("%d: %s", resp.StatusCode, resp.Text)
+		}
+	}
+}
+
+// TestLogNamesTheTenant sends what is refused before a route sees it. The line of the request names the tenant all the same.
+func TestLogNamesTheTenant(t *testing.T) {
+	t.Parallel()
+	a := app.New(t)
+	if _, err := tenant.SetStatus(t.Context(), a.Store, a.Globex.Slug, tenant.Suspended, "test"); err != nil {
+		t.Fatal(err)
+	}
+	big := app.Post(t, a.Client(t), a.Acme.Issuer+"/token", url.Values{"x": {strings.Repeat("x", 20_000)}})
+	suspended := app.Get(t, a.Client(t), a.Globex.Issuer+"/jwks")
+	for slug, resp := range map[string]app.Response{"acme": big, "globex": suspended} {
+		if resp.StatusCode != http.StatusRequestEntityTooLarge && resp.StatusCode != http.StatusForbidden {
+			t.Errorf("%s answers %d", slug, resp.StatusCode)
+		}
+		for line := range strings.Lines(a.Journal.String()) {
+			if strings.Contains(line, resp.Header.Get("X-Request-Id")) && !strings.Contains(line, `"tenant":"`+slug+`"`) {
+				t.Errorf("a line about a request of %s does not say so: %s", slug, line)
+			}
 		}
 	}
 }

@@ -24,8 +24,12 @@ import (
 	"parako/internal/store"
 )
 
-// ErrExpired reports an interaction that cannot go on: unknown, from another browser, too old or answered.
-var ErrExpired = problem.New(problem.Invalid, "expired_session", "This sign-in has expired or was finished already. Go back to the application and start again.")
+// Why an interaction cannot go on. ErrExpired: it is another browser's, too old or answered. ErrUnknown: the tenant has none
+// of this id, as when it is another tenant's.
+var (
+	ErrExpired = problem.New(problem.Invalid, "expired_session", "This sign-in has expired or was finished already. Go back to the application and start again.")
+	ErrUnknown = problem.New(problem.NotFound, "unknown_session", "This sign-in is not known here. Go back to the application and start again.")
+)
 
 // Step is what an interaction needs next.
 type Step string
@@ -75,22 +79,27 @@ func Begin(ctx context.Context, tx *store.Tx, i Interaction, ttl time.Duration) 
 	return i, flow, nil
 }
 
-// Load finds an interaction that still waits, for the browser that holds its secret. ErrExpired: there is none.
+// Load finds an interaction that still waits, for the browser that holds its secret. Its errors are ErrExpired and
+// ErrUnknown.
 func Load(ctx context.Context, tx *store.Tx, id uuid.UUID, flow string) (Interaction, error) {
 	row, err := tx.InteractionByID(ctx, dbsqlc.InteractionByIDParams{TenantID: tx.Tenant(), ID: id, BrowserDigest: secret.Digest(flow)})
 	if errors.Is(err, store.ErrNotFound) {
-		return Interaction{}, ErrExpired
+		return Interaction{}, ErrUnknown
 	}
 	if err != nil {
 		return Interaction{}, fmt.Errorf("load interaction: %w", err)
 	}
-	request, err := url.ParseQuery(row.Request)
+	if !row.Waiting {
+		return Interaction{}, ErrExpired
+	}
+	i := row.Interaction
+	request, err := url.ParseQuery(i.Request)
 	if err != nil {
 		return Interaction{}, fmt.Errorf("parse interaction %s: %w", id, err)
 	}
 	return Interaction{
-		ID: row.ID, ClientID: row.ClientID, Request: request, LoginRequired: row.LoginRequired,
-		ConsentPrompt: row.ConsentPrompt, SelectAccount: row.SelectAccount, SessionID: row.SessionID, PushedID: row.PushedID,
+		ID: i.ID, ClientID: i.ClientID, Request: request, LoginRequired: i.LoginRequired,
+		ConsentPrompt: i.ConsentPrompt, SelectAccount: i.SelectAccount, SessionID: i.SessionID, PushedID: i.PushedID,
 	}, nil
 }
 

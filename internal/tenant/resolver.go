@@ -26,6 +26,15 @@ var (
 	ErrInactive  = problem.New(problem.Forbidden, "tenant_inactive", "Tenant is not active.")
 )
 
+// Inactive is ErrInactive with the name of the tenant, for the log alone.
+type Inactive struct{ Slug string }
+
+// Error implements error.
+func (*Inactive) Error() string { return ErrInactive.Code }
+
+// Unwrap makes it an ErrInactive.
+func (*Inactive) Unwrap() error { return ErrInactive }
+
 // Options configure a Resolver.
 type Options struct {
 	// Enabled is multi-tenancy; false makes every request the built-in tenant's.
@@ -176,7 +185,7 @@ func served(t Tenant, err error) (Tenant, error) {
 		return Tenant{}, err
 	}
 	if t.Status != Active {
-		return Tenant{}, ErrInactive
+		return Tenant{}, &Inactive{Slug: t.Slug}
 	}
 	return t, nil
 }

@@ -93,6 +93,26 @@ func (d *DB) Refused(tb testing.TB, tenant uuid.UUID, sql string, args ...any) s
 	return ""
 }
 
+// AskAbove runs one statement as the superuser, whom no policy holds back, and returns the first column of its rows, which
+// must be text. It is for what holds across tenants, such as that the rows of all others have not changed.
+func (d *DB) AskAbove(tb testing.TB, sql string, args ...any) []string {
+	tb.Helper()
+	conn, err := pgx.Connect(tb.Context(), d.SuperDSN())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(tb.Context()))
+	rows, err := conn.Query(tb.Context(), sql, args...)
+	if err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+	return found
+}
+
 func (d *DB) ask(ctx context.Context, tenant uuid.UUID, sql string, args ...any) (found []string, err error) {
 	conn, err := pgx.Connect(ctx, d.AppDSN())
 	if err != nil {

@@ -33,6 +33,7 @@ import (
 	"parako/internal/server"
 	"parako/internal/settings"
 	"parako/internal/store"
+	"parako/internal/telemetry"
 	"parako/internal/tenant"
 	"parako/internal/testkit"
 )
@@ -48,14 +49,16 @@ type App struct {
 	Config config.Config
 	// Addr is the loopback address it listens on; every host of the deployment leads there.
 	Addr string
-	// Logs collects what the server logs.
-	Logs *Logs
+	// Logs collects what the server logs, before it is scrubbed; Journal the same as operators get it, one JSON object a line.
+	Logs, Journal *Logs
 	// Acme and Globex are two tenants that know nothing of each other.
 	Acme, Globex Tenant
 	// Vault opens the data keys of its tenants.
 	Vault tenant.Vault
 	// Redis is the in-process Redis.
 	Redis *miniredis.Miniredis
+
+	stop func() error
 }
 
 // Tenant is a tenant of an App.
@@ -77,7 +80,7 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 	tb.Helper()
 	db := testkit.NewDB(tb)
 	redis := miniredis.RunT(tb)
-	a := &App{DB: db, Logs: &Logs{}, Redis: redis}
+	a := &App{DB: db, Logs: &Logs{}, Journal: &Logs{}, Redis: redis}
 
 	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	check(tb, err)
@@ -109,7 +112,9 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 	master, err := secret.ParseMasterKey(a.Config.EncryptionKey.Reveal())
 	check(tb, err)
 	a.Vault = tenant.Vault{Master: master}
-	log := slog.New(slog.NewTextHandler(a.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := slog.New(slog.NewMultiHandler(
+		slog.NewTextHandler(a.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}), telemetry.NewLogger(a.Journal, "debug", false).Handler(),
+	))
 	a.Server, err = server.New(tb.Context(), server.Options{Config: a.Config, Log: log, RedisCompat: true})
 	check(tb, err)
 	a.Store = db.Store(tb)
@@ -118,15 +123,22 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- a.Server.Run(ctx, listener, nil, func() { close(ready) }) }()
 	<-ready
-	tb.Cleanup(func() {
+	a.stop = sync.OnceValue(func() error {
 		stop()
-		if err := <-done; err != nil {
-			tb.Errorf("server ended with %v", err)
-		}
-		a.Server.Close()
+		defer a.Server.Close()
+		return <-done
 	})
+	tb.Cleanup(func() { a.Stop(tb) })
 	a.Acme, a.Globex = a.AddTenant(tb, "acme"), a.AddTenant(tb, "globex")
 	return a
+}
+
+// Stop ends the server before the test ends, so that nothing in it moves any more.
+func (a *App) Stop(tb testing.TB) {
+	tb.Helper()
+	if err := a.stop(); err != nil {
+		tb.Errorf("server ended with %v", err)
+	}
 }
 
 // AddTenant creates a tenant with a person and three clients.

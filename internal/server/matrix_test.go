@@ -1,0 +1,594 @@
+package server_test
+
+import (
+	"cmp"
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+	"golang.org/x/oauth2"
+
+	"parako/internal/config"
+	"parako/internal/directory"
+	"parako/internal/oidc"
+	"parako/internal/tenant"
+	"parako/internal/testkit/app"
+)
+
+// The matrix sends everything that one tenant has to every route of another tenant's host, as everyone who could. It is
+// generated: the routes come from the router, the names under which they read from the source (TestMatrixKnowsWhatRoutesRead),
+// the ids from every column of every table that holds any. What is right is one rule:
+//
+//	What is another tenant's is answered like what never was, byte for byte but for what is random; it is refused or it makes no
+//	difference; and it leaves no trace in any row of another tenant, nor in the answer.
+//
+// A new route is in the matrix as soon as it is in the router. When the generator cannot drive it, the test fails and says
+// what to add here.
+
+// own is what the host's own request is made of. It is new for every request, so that none disturbs the next.
+type own struct {
+	host   marked
+	client oidc.Client
+	shape  shape
+	// session is the token of the person's session; empty: nobody is signed in.
+	session string
+	// interaction waits for whoever holds flow.
+	interaction   uuid.UUID
+	flow          string
+	sheet, script string
+}
+
+// shape is what the parameters say that choose between the ways through one route.
+type shape struct{ grant, scope, prompt string }
+
+var shapes = []shape{
+	{grant: "authorization_code", scope: "openid offline_access", prompt: "none"},
+	{grant: "refresh_token", scope: "openid", prompt: "login"},
+	{grant: "client_credentials"},
+}
+
+func say(text string) func(own) string { return func(own) string { return text } }
+
+// parameters are the names under which routes read out of queries and forms, and what the host's own request says there;
+// nil: nothing. What can be used once is of the right form and unknown, so that the request stops short of using it.
+var parameters = map[string]func(own) string{
+	"access_token":             nil,
+	"acr_values":               nil,
+	"assertion":                nil,
+	"audience":                 nil,
+	"claims":                   nil,
+	"client_assertion":         nil,
+	"client_assertion_type":    nil,
+	"client_id":                func(o own) string { return o.client.ID },
+	"client_secret":            nil,
+	"code":                     say("parako_ac_" + strings.Repeat("x", 43) + "." + strings.Repeat("y", 43)),
+	"code_challenge":           say(oauth2.S256ChallengeFromVerifier(verifier)),
+	"code_challenge_method":    say("S256"),
+	"code_verifier":            say(verifier),
+	"deep":                     say("true"),
+	"device_code":              nil,
+	"dpop_jkt":                 nil,
+	"grant_type":               func(o own) string { return o.shape.grant },
+	"id_token_hint":            nil,
+	"identifier":               nil,
+	"login_hint":               func(o own) string { return o.host.Email },
+	"max_age":                  nil,
+	"nonce":                    say("the-nonce"),
+	"password":                 nil,
+	"post_logout_redirect_uri": func(o own) string { return o.host.after },
+	"prompt":                   func(o own) string { return o.shape.prompt },
+	"redirect_uri":             func(o own) string { return o.host.callback },
+	"refresh_token":            say("parako_rt_" + strings.Repeat("x", 43) + "." + strings.Repeat("y", 43)),
+	"registration":             nil,
+	"request":                  nil,
+	"request_uri":              nil,
+	"resource":                 nil,
+	"response_mode":            nil,
+	"response_type":            say("code"),
+	"scope":                    func(o own) string { return o.shape.scope },
+	"state":                    say("the-state"),
+	"subject_token":            nil,
+	"token":                    say("parako_at_" + strings.Repeat("x", 43) + "." + strings.Repeat("y", 43)),
+	"token_type_hint":          nil,
+	"ui_locales":               say("en"),
+	"username":                 nil,
+}
+
+// costly parameters stand in a request together, and only where it is about one of them: hashing a password takes its time.
+var costly = map[string]func(own) string{
+	"identifier": func(o own) string { return o.host.Email },
+	"password":   func(o own) string { return o.host.password },
+}
+
+// pathParameters are the parameters of paths, and what the host's own are.
+var pathParameters = map[string]func(own) string{
+	"id":     func(o own) string { return o.interaction.String() },
+	"hash":   func(o own) string { return o.sheet },
+	"digest": func(o own) string { return strings.Split(o.script, "/")[0] },
+	"name":   func(o own) string { return strings.Split(o.script, "/")[1] },
+}
+
+var (
+	headers = []string{
+		"Accept", "Accept-Language", "Authorization", "Client-Cert", "Content-Type", "DPoP", "If-None-Match", "Origin", "X-Forwarded-For", "X-Forwarded-Host", "X-Request-Id", "X-Tenant-Id",
+	}
+	cookies = []string{"application_session", "lang", "locale", "parako_flow_"}
+)
+
+// place is where something stands in a request.
+type place struct{ in, name string }
+
+const (
+	inPath   = "path"
+	inFields = "fields" // the form of a request that has a body, the query of one that has none
+	inQuery  = "query"
+	inHeader = "header"
+	inCookie = "cookie"
+	// inProxied is a header of a trusted proxy.
+	inProxied = "proxy's header"
+)
+
+var (
+	authorization = place{inHeader, "Authorization"}
+	sessionCookie = place{inCookie, "application_session"}
+	grantType     = place{inFields, "grant_type"}
+	prompt        = place{inFields, "prompt"}
+)
+
+// load is what stands where.
+type load map[place]string
+
+// caller is who sends the request. What it carries belongs to the host, or, when never is set, to somebody else: never is
+// the same as it would look had it never been.
+type caller struct {
+	name    string
+	client  oidc.Client
+	person  *directory.User // of the host; a session is made for each request
+	carries load
+	never   load
+	alike   bool // another caller is much the same
+}
+
+// matrix asks one tenant's host with what belongs to another.
+type matrix struct {
+	a             *app.App
+	handler       http.Handler
+	host, foreign marked
+	sheet, script string // the host's
+	callers       []caller
+	anonymous     caller
+	belongings    []belonging
+	values        []value
+	ids           map[string]string // of the foreign tenant, and what they are
+	digest        string            // SQL: a digest of the rows of everybody but the host
+	before        string            // what it was
+	asked, cells  atomic.Int64
+	functions     map[string]*function
+	thorough      bool      // with every text at every place
+	turn          int       // rises with every route, so that each has its own turns
+	forms         [][]value // the values by form
+
+	mu    sync.Mutex
+	pairs [][2]string // the ids of two requests that the host's trail must not tell apart
+}
+
+func TestEveryRouteAsEveryoneWithEverythingOfAnother(t *testing.T) {
+	t.Parallel()
+	a := app.New(t, func(c *config.Config) { c.ClientCertificateHeader = "Client-Cert" })
+	platforms, err := tenant.BySlug(t.Context(), a.Store, tenant.PlatformsSlug)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenants := []marked{mark(t, a, "okapi", 1), mark(t, a, "quetzal", 2), settle(t, a, platforms, "zorilla", 3)}
+	held := make([]holdings, len(tenants))
+	for i, m := range tenants {
+		held[i] = hold(t, a, m)
+	}
+	all := functions(t)
+	for _, pair := range []struct {
+		host, foreign, third int
+		thorough             bool
+	}{{2, 0, 1, false}, {0, 1, 2, true}} {
+		t.Run(tenants[pair.host].Slug+" asked with what is "+tenants[pair.foreign].Slug+"'s", func(t *testing.T) {
+			m := newMatrix(t, a, tenants, held, pair.host, pair.foreign, pair.third)
+			m.functions, m.thorough = all, pair.thorough
+			if !m.thorough {
+				m.callers = slices.DeleteFunc(m.callers, func(c caller) bool { return c.alike })
+			}
+			for _, r := range m.routes() {
+				t.Run(r.Method+" "+r.Path, func(t *testing.T) { m.drive(t, r) })
+			}
+			m.compareTrails(t)
+			held[pair.foreign].alive(t, a, tenants[pair.foreign])
+			held[pair.host].carried(t, a, tenants[pair.host])
+			t.Logf("%d cells, %d requests", m.cells.Load(), m.asked.Load())
+		})
+	}
+}
+
+func newMatrix(t *testing.T, a *app.App, tenants []marked, held []holdings, host, foreign, third int) *matrix {
+	t.Helper()
+	h, f := tenants[host], tenants[foreign]
+	m := &matrix{
+		a: a, handler: a.Server.Handler(), host: h, foreign: f, sheet: held[host].sheet, script: held[host].script,
+		anonymous: caller{name: "anonymous", client: h.SPA}, belongings: held[foreign].belongings(t, f, h),
+		values: held[foreign].values(t, a, f, h), ids: map[string]string{},
+	}
+	kinds := map[string]int{}
+	for _, v := range m.values {
+		m.ids[v.text] = v.name
+		n, met := kinds[kindOf(v.text)]
+		if !met {
+			n = len(m.forms)
+			kinds[kindOf(v.text)] = n
+			m.forms = append(m.forms, nil)
+		}
+		m.forms[n] = append(m.forms[n], v)
+	}
+	m.callers = []caller{
+		m.anonymous,
+		{name: "person", client: h.SPA, person: &h.User, alike: true},
+		{name: "administrator", client: h.SPA, person: &h.admin},
+		{name: "web application", client: h.Web, carries: load{authorization: basic(h.Web.ID, h.Web.Secret)}, alike: true},
+		{name: "service", client: h.M2M, carries: load{authorization: basic(h.M2M.ID, h.M2M.Secret)}},
+		{name: "person's token", client: h.SPA, carries: load{authorization: "Bearer " + held[host].access}},
+		{name: "service's token", client: h.SPA, carries: load{authorization: "Bearer " + held[host].service}, alike: true},
+	}
+	theirs := func(who string, other int, at place, text string, alike bool) caller {
+		never := neverWas(text)
+		if at == authorization {
+			text, never = "Bearer "+text, "Bearer "+never
+		}
+		return caller{name: who + " of " + tenants[other].Slug, client: h.SPA, carries: load{at: text}, never: load{at: never}, alike: alike}
+	}
+	id, password := neverWas(f.Web.ID), neverWas(f.Web.Secret)
+	m.callers = append(m.callers,
+		theirs("person", foreign, sessionCookie, held[foreign].cookie, true),
+		theirs("administrator", foreign, sessionCookie, held[foreign].adminCookie, false),
+		theirs("person's token", foreign, authorization, held[foreign].access, true),
+		theirs("service's token", foreign, authorization, held[foreign].service, false),
+		caller{
+			name: "web application of " + f.Slug, client: h.SPA,
+			carries: load{authorization: basic(f.Web.ID, f.Web.Secret), {inFields, "client_id"}: f.Web.ID},
+			never:   load{authorization: basic(id, password), {inFields, "client_id"}: id},
+		},
+		theirs("administrator", third, sessionCookie, held[third].adminCookie, false),
+		theirs("person's token", third, authorization, held[third].access, true),
+	)
+	m.digest = digestOfOthers(t, a)
+	m.before = m.others(t)
+	return m
+}
+
+// basic is the header with which a client authenticates (RFC 6749 section 2.3.1).
+func basic(id, secret string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(id)+":"+url.QueryEscape(secret)))
+}
+
+// digestOfOthers is a query for a digest of every row that is not the tenant's ($1), in every table.
+func digestOfOthers(t *testing.T, a *app.App) string {
+	t.Helper()
+	parts := a.DB.AskAbove(t, `
+		SELECT format('SELECT %1$L || x::text AS r FROM parako.%1$I AS x %2$s', relname,
+		              CASE relname WHEN 'tenants' THEN 'WHERE id <> $1' WHEN 'audit_drops' THEN '' ELSE 'WHERE tenant_id <> $1' END)
+		  FROM pg_class
+		 WHERE relnamespace = 'parako'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+		   AND relname NOT IN ('audit_seals', 'audit_leaves') -- they come in the background`)
+	return "SELECT sum(('x' || left(md5(r), 15))::bit(60)::bigint)::text FROM (" + strings.Join(parts, " UNION ALL ") + ") AS every"
+}
+
+func (m *matrix) others(t *testing.T) string {
+	t.Helper()
+	return m.a.DB.AskAbove(t, m.digest, m.host.ID)[0]
+}
+
+// routes are the routes of the router, in an order.
+func (m *matrix) routes() []*echo.Route {
+	return slices.SortedFunc(slices.Values(m.a.Server.Routes()), func(a, b *echo.Route) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Method, b.Method))
+	})
+}
+
+// cell is one question: a caller puts a belonging into a request.
+type cell struct {
+	who   caller
+	shape shape
+	puts  belonging
+	key   string // what the answer to puts.never depends on
+}
+
+func (m *matrix) drive(t *testing.T, r *echo.Route) {
+	t.Helper()
+	for _, name := range pathNames(r) {
+		if pathParameters[name] == nil {
+			t.Fatalf("the path parameter %q is new: say in pathParameters what the host's own is, so that the matrix reaches what is behind it", name)
+		}
+	}
+	ways := m.ways(t, r)
+	cells := map[string][]cell{}
+	for i, who := range m.callers {
+		cells[who.name] = m.cellsOf(t, r, ways, i)
+	}
+	m.turn++
+	t.Run("as", func(t *testing.T) {
+		for _, who := range m.callers {
+			t.Run(who.name, func(t *testing.T) {
+				t.Parallel()
+				known := notes{answers: map[string]answer{}, searched: map[string]bool{}}
+				for _, c := range cells[who.name] {
+					if m.check(t, r, c, known); t.Failed() {
+						break // The rest would say the same in other words.
+					}
+				}
+			})
+		}
+	})
+	before := m.before
+	if m.before = m.others(t); m.before == before {
+		return
+	}
+	t.Errorf("rows of other tenants than %s have changed", m.host.Slug)
+	for _, who := range m.callers {
+		for _, c := range cells[who.name] {
+			m.ask(t, r, c.who, c.shape, c.puts.there, false)
+			if before, m.before = m.before, m.others(t); m.before != before {
+				t.Fatalf("they change when %s sends %s", who.name, c.puts.name)
+			}
+		}
+	}
+}
+
+func pathNames(r *echo.Route) []string {
+	var names []string
+	for part := range strings.SplitSeq(r.Path, "/") {
+		if name, ok := strings.CutPrefix(part, ":"); ok {
+			names = append(names, name)
+		} else if strings.Contains(part, "*") {
+			names = append(names, part)
+		}
+	}
+	return names
+}
+
+// ways are the shapes that lead to different answers of the route. A route that has nothing but refusals for its own tenant
+// fails the test: behind it, nothing would be tried.
+func (m *matrix) ways(t *testing.T, r *echo.Route) []shape {
+	t.Helper()
+	var ways []shape
+	seen, reached := map[string]bool{}, false
+	for _, s := range shapes {
+		var answers string
+		for _, who := range m.callers {
+			if who.never != nil {
+				continue
+			}
+			got := m.ask(t, r, who, s, nil, false)
+			answers += strip(got.text) + "\n"
+			if !reached && got.refused() { // Perhaps it wants to know who this is.
+				got = m.ask(t, r, who, s, load{{inFields, "identifier"}: m.host.Email}, false)
+			}
+			reached = reached || got.status < http.StatusBadRequest
+		}
+		if !seen[answers] {
+			seen[answers] = true
+			ways = append(ways, s)
+		}
+	}
+	if !reached {
+		t.Fatal("nobody gets more than a refusal: teach parameters, pathParameters and shapes in matrix_test.go what a valid request of this route has (a path parameter that is another kind of thing wants a name of its own)")
+	}
+	return ways
+}
+
+// cellsOf are the questions of the i-th caller. Everybody asks with the belongings that stand where the route reads, and with
+// everything in the path. For the rest the callers take turns: every text where the route reads something called like an id, one
+// of each form elsewhere where it reads, and some where it reads nothing, should the source be misunderstood.
+func (m *matrix) cellsOf(t *testing.T, r *echo.Route, ways []shape, i int) []cell {
+	t.Helper()
+	who, read := m.callers[i], readBy(t, m.functions, r.Name)
+	var cells []cell
+	for _, s := range ways {
+		cells = append(cells, cell{who, s, belonging{name: "nothing"}, "nothing"})
+	}
+	for turn, b := range m.belongings {
+		mine := (turn+m.turn)%len(m.callers) == i
+		if b.costs() {
+			mine = i < 2
+		} else if b.read(read) {
+			mine = true
+		}
+		if mine && b.fits(r) {
+			cells = append(cells, cell{who, ways[turn%len(ways)], b, fmt.Sprint(b.never)})
+		}
+	}
+	put := func(v value, at place, s shape) {
+		there, never := v.text, v.never
+		switch at {
+		case authorization:
+			there, never = "Bearer "+there, "Bearer "+never
+		case sessionCookie:
+			there, never = m.host.Slug+"."+there, m.host.Slug+"."+never
+		}
+		cells = append(cells, cell{
+			who, s, belonging{v.name + " in the " + at.in + " as " + at.name, load{at: there}, load{at: never}}, at.in + at.name + kindOf(v.text),
+		})
+	}
+	for _, name := range pathNames(r) {
+		for turn, v := range m.values {
+			if m.thorough || turn%len(m.callers) == i {
+				put(v, place{inPath, name}, ways[0])
+			}
+		}
+	}
+	if !m.thorough {
+		return cells
+	}
+	for turn, at := range places(r) {
+		likeID := at.name == "id" || strings.HasSuffix(at.name, "_id")
+		for n, group := range m.forms {
+			s := ways[(turn+n)%len(ways)]
+			some := (turn+n+m.turn)%6 == 0 || at.readIn(read) && costly[at.name] == nil
+			for nth, v := range group {
+				if some && (nth == 0 || likeID) && (turn+n+nth)%len(m.callers) == i {
+					put(v, at, s)
+				}
+			}
+		}
+	}
+	return cells
+}
+
+// readIn reports whether what stands here is read, given all that is. A request with a body is read there, not in its query.
+func (p place) readIn(read map[[2]string]bool) bool {
+	kind := map[string]string{inPath: "path", inFields: "parameter", inHeader: "header", inProxied: "header", inCookie: "cookie"}[p.in]
+	return read[[2]string{kind, p.name}]
+}
+
+func (b belonging) read(read map[[2]string]bool) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Keys(b.there)), func(at place) bool { return at.readIn(read) && at != grantType && at != prompt })
+}
+
+// costs reports whether a password is hashed for the belonging.
+func (b belonging) costs() bool {
+	return slices.ContainsFunc(slices.Collect(maps.Keys(b.there)), func(at place) bool { return costly[at.name] != nil })
+}
+
+// fits reports whether the route has the places in its path that the belonging wants.
+func (b belonging) fits(r *echo.Route) bool {
+	for at := range b.there {
+		if at.in == inPath && !slices.Contains(pathNames(r), at.name) {
+			return false
+		}
+	}
+	return true
+}
+
+// places are all places of a request to the route apart from its path.
+func places(r *echo.Route) []place {
+	var all []place
+	for _, name := range slices.Sorted(maps.Keys(parameters)) {
+		all = append(all, place{inFields, name})
+		if hasBody(r) {
+			all = append(all, place{inQuery, name})
+		}
+	}
+	for _, name := range headers {
+		if name != "Content-Type" {
+			all = append(all, place{inHeader, name})
+		}
+	}
+	for _, name := range cookies {
+		all = append(all, place{inCookie, name})
+	}
+	return all
+}
+
+func hasBody(r *echo.Route) bool {
+	return slices.Contains([]string{http.MethodPost, http.MethodPut, http.MethodPatch}, r.Method)
+}
+
+// notes are what the cells of one caller at one route share: answers by what they depend on, and the answers that have been
+// searched.
+type notes struct {
+	answers  map[string]answer
+	searched map[string]bool
+}
+
+// check asks the question and applies the rule.
+func (m *matrix) check(t *testing.T, r *echo.Route, c cell, known notes) {
+	t.Helper()
+	m.cells.Add(1)
+	shared := func(key string, ask func() answer) answer {
+		key = fmt.Sprint(c.shape, key)
+		a, ok := known.answers[key]
+		if !ok {
+			a = ask()
+			known.answers[key] = a
+		}
+		return a
+	}
+	got := m.ask(t, r, c.who, c.shape, c.puts.there, false)
+	never := shared(c.key, func() answer { return m.ask(t, r, c.who, c.shape, c.puts.never, true) })
+	if diff := difference(answer.masked, got, never); diff != "" {
+		t.Errorf("%s is told from what never was (-it +what never was)\n%s", c.puts.name, diff)
+	}
+	plain := c.who
+	if c.who.never != nil {
+		plain = m.anonymous
+	}
+	addressed := slices.ContainsFunc(slices.Collect(maps.Keys(c.puts.there)), func(at place) bool { return at.in == inPath })
+	switch {
+	case addressed && got.status != http.StatusNotFound && got.status != http.StatusForbidden:
+		t.Errorf("%s: status %d, want 404 or 403\n%s", c.puts.name, got.status, got.text)
+	case !addressed && !got.refused():
+		// As if the host's own stood there, or nothing.
+		bare := func(a answer) string { return bare(a.text, c.who.carries, c.puts.there) }
+		usual := shared("", func() answer { return m.ask(t, r, plain, c.shape, nil, false) })
+		if difference(bare, got, usual) == "" {
+			break
+		}
+		nothing := load{}
+		for at := range c.puts.there {
+			nothing[at] = ""
+		}
+		without := shared(fmt.Sprint(nothing), func() answer { return m.ask(t, r, plain, c.shape, nothing, false) })
+		if diff := difference(bare, got, without); diff != "" {
+			t.Errorf("%s makes a difference (-with it +without)\n%s", c.puts.name, diff)
+		}
+	}
+	if !known.searched[got.text] {
+		known.searched[got.text] = true
+		m.search(t, c, got.masked())
+	}
+	m.mu.Lock()
+	m.pairs = append(m.pairs, [2]string{got.id, never.id})
+	m.mu.Unlock()
+}
+
+// search looks for traces of the foreign tenant in an answer from which what was sent has been taken out.
+func (m *matrix) search(t *testing.T, c cell, text string) {
+	t.Helper()
+	low := strings.ToLower(text)
+	for _, mark := range m.foreign.marks {
+		if strings.Contains(low, mark) {
+			t.Errorf("the answer to %s holds %q\n%s", c.puts.name, mark, text)
+		}
+	}
+	eachWord(text, func(word string) string {
+		if what := m.ids[word]; what != "" {
+			t.Errorf("the answer to %s holds %s, %s\n%s", c.puts.name, word, what, text)
+		}
+		return word
+	})
+}
+
+// compareTrails fails the test when the host's audit trail says something else of a foreign belonging than of what never was.
+func (m *matrix) compareTrails(t *testing.T) {
+	t.Helper()
+	trail := map[string][]string{}
+	for _, row := range m.a.DB.Ask(t, m.host.ID, `
+		SELECT request_id || ' ' || concat_ws('|', type, status, actor_type, actor_id <> '', target_type, target_id <> '', detail::text)
+		  FROM parako.audit_events ORDER BY occurred_at, type`) {
+		id, event, _ := strings.Cut(row, " ")
+		trail[id] = append(trail[id], event)
+	}
+	recorded := false
+	for _, pair := range m.pairs {
+		one, other := trail[pair[0]], trail[pair[1]]
+		if recorded = recorded || len(one) > 0; !slices.Equal(one, other) {
+			t.Fatalf("the trail of %s says %q of the foreign and %q of what never was", m.host.Slug, one, other)
+		}
+	}
+	if !recorded {
+		t.Error("the trail says nothing of any request: the comparison is blind")
+	}
+}
