@@ -2,6 +2,17 @@
 INSERT INTO parako.grants (id, client_id, user_id, session_id, scopes, resources, auth_time, acr, amr, nonce, claims, expires_at)
 VALUES (@id, @client_id, @user_id, sqlc.narg(session_id), @scopes, @resources, @auth_time, @acr, @amr, @nonce, sqlc.narg(claims), @expires_at);
 
+-- GrantByID finds a grant, revoked or not. A disabled account has none.
+-- name: GrantByID :one
+SELECT g.*
+  FROM parako.grants AS g
+  JOIN parako.users AS u
+    ON u.tenant_id = @tenant_id
+   AND u.id = g.user_id
+   AND u.account_enabled
+ WHERE g.tenant_id = @tenant_id
+   AND g.id = @id;
+
 -- GrantRevoke ends a family of tokens: every look-up of a token asks its grant.
 -- name: GrantRevoke :execrows
 UPDATE parako.grants

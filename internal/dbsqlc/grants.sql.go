@@ -360,6 +360,46 @@ func (q *Queries) CodeSpend(ctx context.Context, arg CodeSpendParams) (int64, er
 	return result.RowsAffected(), nil
 }
 
+const grantByID = `-- name: GrantByID :one
+SELECT g.tenant_id, g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.nonce, g.created_at, g.expires_at, g.revoked_at, g.claims
+  FROM parako.grants AS g
+  JOIN parako.users AS u
+    ON u.tenant_id = $1
+   AND u.id = g.user_id
+   AND u.account_enabled
+ WHERE g.tenant_id = $1
+   AND g.id = $2
+`
+
+type GrantByIDParams struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+}
+
+// GrantByID finds a grant, revoked or not. A disabled account has none.
+func (q *Queries) GrantByID(ctx context.Context, arg GrantByIDParams) (Grant, error) {
+	row := q.db.QueryRow(ctx, grantByID, arg.TenantID, arg.ID)
+	var i Grant
+	err := row.Scan(
+		&i.TenantID,
+		&i.ID,
+		&i.ClientID,
+		&i.UserID,
+		&i.SessionID,
+		&i.Scopes,
+		&i.Resources,
+		&i.AuthTime,
+		&i.ACR,
+		&i.AMR,
+		&i.Nonce,
+		&i.CreatedAt,
+		&i.ExpiresAt,
+		&i.RevokedAt,
+		&i.Claims,
+	)
+	return i, err
+}
+
 const grantCreate = `-- name: GrantCreate :exec
 INSERT INTO parako.grants (id, client_id, user_id, session_id, scopes, resources, auth_time, acr, amr, nonce, claims, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)

@@ -60,7 +60,7 @@ func (q *Queries) ConsentPut(ctx context.Context, arg ConsentPutParams) error {
 }
 
 const interactionByID = `-- name: InteractionByID :one
-SELECT tenant_id, id, browser_digest, client_id, request, login_required, consent_prompt, session_id, consented, created_at, expires_at, finished_at, select_account, pushed_id
+SELECT tenant_id, id, browser_digest, client_id, request, login_required, consent_prompt, session_id, consented, created_at, expires_at, finished_at, select_account, pushed_id, device_id
   FROM parako.interactions
  WHERE tenant_id = $1
    AND id = $2
@@ -94,6 +94,7 @@ func (q *Queries) InteractionByID(ctx context.Context, arg InteractionByIDParams
 		&i.FinishedAt,
 		&i.SelectAccount,
 		&i.PushedID,
+		&i.DeviceID,
 	)
 	return i, err
 }
@@ -123,9 +124,9 @@ func (q *Queries) InteractionChosen(ctx context.Context, arg InteractionChosenPa
 
 const interactionCreate = `-- name: InteractionCreate :exec
 INSERT INTO parako.interactions (id, browser_digest, client_id, request, login_required, consent_prompt, select_account, session_id,
-                                 pushed_id, expires_at)
+                                 pushed_id, device_id, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8,
-        $9, $10)
+        $9, $10, $11)
 `
 
 type InteractionCreateParams struct {
@@ -138,6 +139,7 @@ type InteractionCreateParams struct {
 	SelectAccount bool
 	SessionID     *uuid.UUID
 	PushedID      []byte
+	DeviceID      []byte
 	ExpiresAt     time.Time
 }
 
@@ -152,6 +154,7 @@ func (q *Queries) InteractionCreate(ctx context.Context, arg InteractionCreatePa
 		arg.SelectAccount,
 		arg.SessionID,
 		arg.PushedID,
+		arg.DeviceID,
 		arg.ExpiresAt,
 	)
 	return err
