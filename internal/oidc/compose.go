@@ -112,6 +112,9 @@ func compose(p *Provider) *fosite.Fosite {
 	if p.Settings.Features.OIDC.ClientCredentials.Enabled {
 		config.TokenEndpointHandlers.Append(&clientCredentials{p: p})
 	}
+	if p.Settings.Features.OIDC.DeviceFlow.Enabled {
+		config.TokenEndpointHandlers.Append(&deviceGrant{p: p, idTokens: helper})
+	}
 	return fosite.NewOAuth2Provider(store, config)
 }
 
