@@ -141,6 +141,7 @@ func (tr trail) fillTheRest(t *testing.T) {
 			"INSERT INTO parako.sessions (id, token_digest, user_id, auth_time, acr, amr, expires_at) SELECT gen_random_uuid(), 'a', id, now(), '1', '{pwd}', now() FROM parako.users RETURNING ''",
 			"INSERT INTO parako.interactions (id, browser_digest, client_id, request, expires_at) SELECT gen_random_uuid(), 'a', id, 'scope=openid', now() FROM parako.clients RETURNING ''",
 			"INSERT INTO parako.pushed_requests (id, client_id, request, expires_at) SELECT 'a', id, 'scope=openid', now() FROM parako.clients RETURNING ''",
+			"INSERT INTO parako.device_codes (id, user_code_digest, client_id, request, grant_id, answered_at, expires_at) SELECT 'a', 'b', client_id, 'scope=openid', id, now(), now() FROM parako.grants RETURNING ''",
 			"INSERT INTO parako.consents (id, user_id, client_id, scopes) SELECT gen_random_uuid(), u.id, c.id, '{openid}' FROM parako.users AS u, parako.clients AS c RETURNING ''",
 			"INSERT INTO parako.codes (id, grant_id, redirect_uri, redirect_uri_sent, code_challenge, code_challenge_method, expires_at) SELECT 'a', id, 'https://a.example', true, 'a', 'S256', now() FROM parako.grants RETURNING ''",
 			"INSERT INTO parako.access_tokens (id, grant_id, client_id, scopes, expires_at) SELECT 'a', id, client_id, '{openid}', now() FROM parako.grants RETURNING ''",

@@ -82,3 +82,12 @@ DELETE FROM parako.pushed_requests AS r
                  WHERE e.tenant_id = @tenant_id
                    AND e.expires_at < @before
                  LIMIT @page_size);
+
+-- name: DeviceCodeExpire :exec
+DELETE FROM parako.device_codes AS d
+ WHERE d.tenant_id = @tenant_id
+   AND d.id IN (SELECT e.id
+                  FROM parako.device_codes AS e
+                 WHERE e.tenant_id = @tenant_id
+                   AND e.expires_at < @before
+                 LIMIT @page_size);

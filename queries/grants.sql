@@ -11,6 +11,17 @@ SELECT *
    AND revoked_at IS NULL
    AND expires_at > now();
 
+-- GrantEvenRevoked finds a grant, also when it has ended. A disabled account has none.
+-- name: GrantEvenRevoked :one
+SELECT g.*
+  FROM parako.grants AS g
+  JOIN parako.users AS u
+    ON u.tenant_id = @tenant_id
+   AND u.id = g.user_id
+   AND u.account_enabled
+ WHERE g.tenant_id = @tenant_id
+   AND g.id = @id;
+
 -- GrantRevoke ends a family of tokens: every look-up of a token asks its grant.
 -- name: GrantRevoke :execrows
 UPDATE parako.grants

@@ -75,6 +75,27 @@ func (q *Queries) CodeExpire(ctx context.Context, arg CodeExpireParams) error {
 	return err
 }
 
+const deviceCodeExpire = `-- name: DeviceCodeExpire :exec
+DELETE FROM parako.device_codes AS d
+ WHERE d.tenant_id = $1
+   AND d.id IN (SELECT e.id
+                  FROM parako.device_codes AS e
+                 WHERE e.tenant_id = $1
+                   AND e.expires_at < $2
+                 LIMIT $3)
+`
+
+type DeviceCodeExpireParams struct {
+	TenantID uuid.UUID
+	Before   time.Time
+	PageSize int32
+}
+
+func (q *Queries) DeviceCodeExpire(ctx context.Context, arg DeviceCodeExpireParams) error {
+	_, err := q.db.Exec(ctx, deviceCodeExpire, arg.TenantID, arg.Before, arg.PageSize)
+	return err
+}
+
 const grantExpire = `-- name: GrantExpire :exec
 DELETE FROM parako.grants AS g
  WHERE g.tenant_id = $1

@@ -436,6 +436,46 @@ func (q *Queries) GrantCreate(ctx context.Context, arg GrantCreateParams) error 
 	return err
 }
 
+const grantEvenRevoked = `-- name: GrantEvenRevoked :one
+SELECT g.tenant_id, g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.nonce, g.created_at, g.expires_at, g.revoked_at, g.claims
+  FROM parako.grants AS g
+  JOIN parako.users AS u
+    ON u.tenant_id = $1
+   AND u.id = g.user_id
+   AND u.account_enabled
+ WHERE g.tenant_id = $1
+   AND g.id = $2
+`
+
+type GrantEvenRevokedParams struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+}
+
+// GrantEvenRevoked finds a grant, also when it has ended. A disabled account has none.
+func (q *Queries) GrantEvenRevoked(ctx context.Context, arg GrantEvenRevokedParams) (Grant, error) {
+	row := q.db.QueryRow(ctx, grantEvenRevoked, arg.TenantID, arg.ID)
+	var i Grant
+	err := row.Scan(
+		&i.TenantID,
+		&i.ID,
+		&i.ClientID,
+		&i.UserID,
+		&i.SessionID,
+		&i.Scopes,
+		&i.Resources,
+		&i.AuthTime,
+		&i.ACR,
+		&i.AMR,
+		&i.Nonce,
+		&i.CreatedAt,
+		&i.ExpiresAt,
+		&i.RevokedAt,
+		&i.Claims,
+	)
+	return i, err
+}
+
 const grantRevoke = `-- name: GrantRevoke :execrows
 UPDATE parako.grants
    SET revoked_at = now()

@@ -60,7 +60,7 @@ func (q *Queries) ConsentPut(ctx context.Context, arg ConsentPutParams) error {
 }
 
 const interactionByID = `-- name: InteractionByID :one
-SELECT i.tenant_id, i.id, i.browser_digest, i.client_id, i.request, i.login_required, i.consent_prompt, i.session_id, i.consented, i.created_at, i.expires_at, i.finished_at, i.select_account, i.pushed_id,
+SELECT i.tenant_id, i.id, i.browser_digest, i.client_id, i.request, i.login_required, i.consent_prompt, i.session_id, i.consented, i.created_at, i.expires_at, i.finished_at, i.select_account, i.pushed_id, i.device_id,
        (i.browser_digest = $1 AND i.finished_at IS NULL AND i.expires_at > now())::boolean AS waiting
   FROM parako.interactions AS i
  WHERE i.tenant_id = $2
@@ -97,6 +97,7 @@ func (q *Queries) InteractionByID(ctx context.Context, arg InteractionByIDParams
 		&i.Interaction.FinishedAt,
 		&i.Interaction.SelectAccount,
 		&i.Interaction.PushedID,
+		&i.Interaction.DeviceID,
 		&i.Waiting,
 	)
 	return i, err
@@ -127,9 +128,9 @@ func (q *Queries) InteractionChosen(ctx context.Context, arg InteractionChosenPa
 
 const interactionCreate = `-- name: InteractionCreate :exec
 INSERT INTO parako.interactions (id, browser_digest, client_id, request, login_required, consent_prompt, select_account, session_id,
-                                 pushed_id, expires_at)
+                                 pushed_id, device_id, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8,
-        $9, $10)
+        $9, $10, $11)
 `
 
 type InteractionCreateParams struct {
@@ -142,6 +143,7 @@ type InteractionCreateParams struct {
 	SelectAccount bool
 	SessionID     *uuid.UUID
 	PushedID      []byte
+	DeviceID      []byte
 	ExpiresAt     time.Time
 }
 
@@ -156,6 +158,7 @@ func (q *Queries) InteractionCreate(ctx context.Context, arg InteractionCreatePa
 		arg.SelectAccount,
 		arg.SessionID,
 		arg.PushedID,
+		arg.DeviceID,
 		arg.ExpiresAt,
 	)
 	return err

@@ -164,6 +164,24 @@ type DataKey struct {
 	CreatedAt   time.Time
 }
 
+// id and user_code_digest are digests of the two codes; request is the validated request as a form. answered_at without grant_id is a refusal. Each of answered_at and spent_at is set by one conditional UPDATE.
+type DeviceCode struct {
+	TenantID       uuid.UUID
+	ID             []byte
+	UserCodeDigest []byte
+	ClientID       string
+	Request        string
+	IP             string
+	// How long the client has to wait between two requests; it grows each time the client does not.
+	IntervalSeconds int32
+	CreatedAt       time.Time
+	ExpiresAt       time.Time
+	PolledAt        *time.Time
+	AnsweredAt      *time.Time
+	GrantID         *uuid.UUID
+	SpentAt         *time.Time
+}
+
 // Revoking a grant ends its whole family of tokens. expires_at is the absolute end, whatever is refreshed.
 type Grant struct {
 	TenantID  uuid.UUID
@@ -201,6 +219,8 @@ type Interaction struct {
 	SelectAccount bool
 	// The pushed request that the answer uses up.
 	PushedID []byte
+	// The device code that the answer is for, instead of an authorization request.
+	DeviceID []byte
 }
 
 // id is the digest of the request_uri; request is the validated request as a form. spent_at is set when a code is issued.

@@ -66,16 +66,22 @@ func (p *Provider) Authorize(ctx context.Context, form url.Values, token string,
 		case r.prompted("none"):
 			return fosite.ErrConsentRequired
 		}
-		answer.FlowLife = settings.Seconds(p.ttl().Interaction)
-		waiting, answer.Flow, err = signin.Begin(ctx, tx, waiting, answer.FlowLife)
-		answer.Interaction = waiting.ID
-		answer.Location = p.URL("/interaction/" + waiting.ID.String())
+		answer, err = p.wait(ctx, tx, waiting)
 		return err
 	})
 	if err != nil {
 		return p.refuse(ctx, r, err)
 	}
 	return answer, nil
+}
+
+// wait begins the interaction in which a person is asked, and sends them there.
+func (p *Provider) wait(ctx context.Context, tx *store.Tx, waiting signin.Interaction) (Answer, error) {
+	life := settings.Seconds(p.ttl().Interaction)
+	waiting, flow, err := signin.Begin(ctx, tx, waiting, life)
+	return Answer{
+		Location: p.URL("/interaction/" + waiting.ID.String()), Interaction: waiting.ID, Flow: flow, FlowLife: life,
+	}, err
 }
 
 // findSession is the session behind a cookie, nil when there is none.
@@ -107,12 +113,7 @@ func (p *Provider) issue(ctx context.Context, tx *store.Tx, r *authRequest, s se
 	if r.responseType == "none" {
 		return p.respond(ctx, r, url.Values{})
 	}
-	for _, scope := range r.scopes() {
-		r.fosit.GrantScope(scope)
-	}
-	for _, resource := range r.fosit.GetRequestedAudience() {
-		r.fosit.GrantAudience(resource)
-	}
+	r.grantAll()
 	if r.form.Get("redirect_uri") == "" {
 		// The token request need not repeat what was not sent (RFC 6749 section 4.1.3).
 		r.fosit.GetRequestForm().Del("redirect_uri")

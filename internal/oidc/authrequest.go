@@ -48,6 +48,16 @@ func (r *authRequest) scopes() []string { return r.fosit.GetRequestedScopes() }
 
 func (r *authRequest) prompted(value string) bool { return slices.Contains(r.prompts, value) }
 
+// grantAll grants what is asked for.
+func (r *authRequest) grantAll() {
+	for _, scope := range r.scopes() {
+		r.fosit.GrantScope(scope)
+	}
+	for _, resource := range r.fosit.GetRequestedAudience() {
+		r.fosit.GrantAudience(resource)
+	}
+}
+
 // asks reports whether the response type has the word, such as code.
 func (r *authRequest) asks(word string) bool {
 	return slices.Contains(strings.Fields(r.responseType), word)

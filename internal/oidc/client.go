@@ -64,6 +64,8 @@ func (c client) GetEffectiveLifespan(_ fosite.GrantType, kind fosite.TokenType, 
 		own = c.more.TTL.IDToken
 	case fosite.RefreshToken:
 		own = c.more.TTL.RefreshToken
+	case fosite.DeviceCode:
+		own = c.more.TTL.DeviceCode
 	default: // The rest is the tenant's alone.
 	}
 	if own == 0 {

@@ -118,6 +118,9 @@ func compose(p *Provider) *fosite.Fosite {
 	if p.Settings.Features.OIDC.JWTBearer.Enabled {
 		config.TokenEndpointHandlers.Append(&jwtBearer{p: p})
 	}
+	if p.Settings.Features.OIDC.DeviceFlow.Enabled {
+		config.TokenEndpointHandlers.Append(&deviceGrant{p: p, idTokens: helper})
+	}
 	return fosite.NewOAuth2Provider(store, config)
 }
 

@@ -29,6 +29,7 @@ func (p *Provider) Expire(ctx context.Context) error {
 			q.GrantExpire(ctx, dbsqlc.GrantExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.RevokedTokenExpire(ctx, dbsqlc.RevokedTokenExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.PushedRequestExpire(ctx, dbsqlc.PushedRequestExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
+			q.DeviceCodeExpire(ctx, dbsqlc.DeviceCodeExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.ClientAssertionExpire(ctx, dbsqlc.ClientAssertionExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.SessionExpire(ctx, dbsqlc.SessionExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 		)

@@ -53,6 +53,8 @@ type grantSession struct {
 	atHash *jwt.IDTokenClaims
 
 	code *dbsqlc.CodeByIDRow
+	// family is the grant of the code that is presented; uuid.Nil: none.
+	family uuid.UUID
 }
 
 var (

@@ -24,8 +24,11 @@ type Waiting struct {
 	Step    signin.Step
 	// Scopes are what the client asks for.
 	Scopes []string
-	// RedirectURI is where the answer will go.
+	// RedirectURI is where the answer will go; empty for a device, which fetches it.
 	RedirectURI string
+	// DeviceIP is the address from which the device asked that the answer is for; empty when there is no device, and when the
+	// address is not known.
+	DeviceIP string
 
 	request *authRequest
 }
@@ -53,8 +56,12 @@ func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string
 		if !w.SignedIn(w.Session) {
 			w.Session = nil
 		}
-		// The request was valid when it began; what has changed since (the client's redirect URIs, its scopes) counts.
-		if w.request, err = p.checkAuthorize(ctx, w.Request, who); err != nil {
+		if w.DeviceID != nil {
+			if w.DeviceIP, err = waitingDevice(ctx, tx, w.DeviceID); err != nil {
+				return err
+			}
+		}
+		if w.request, err = p.recheck(ctx, w.Interaction, who); err != nil {
 			return signin.ErrExpired.Because(err)
 		}
 		w.request.pushed = w.PushedID
@@ -73,6 +80,15 @@ func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string
 	}
 	w.RedirectURI = w.request.redirectURI
 	return w, nil
+}
+
+// recheck is the request that waits. It was valid when it began; what has changed since (the client's redirect URIs, its scopes)
+// counts.
+func (p *Provider) recheck(ctx context.Context, i signin.Interaction, who client) (*authRequest, error) {
+	if i.DeviceID != nil {
+		return p.checkDevice(i.Request, who)
+	}
+	return p.checkAuthorize(ctx, i.Request, who)
 }
 
 // Complete answers the interaction with what was asked for. agreed says that the person has just consented; it is needed when
@@ -97,6 +113,10 @@ func (p *Provider) Complete(ctx context.Context, w Waiting, agreed bool, from au
 				return err
 			}
 		}
+		if w.DeviceID != nil {
+			answer, err = p.admitDevice(ctx, tx, w, from)
+			return err
+		}
 		answer, err = p.issue(ctx, tx, w.request, *w.Session)
 		return err
 	})
@@ -108,17 +128,19 @@ func (p *Provider) Complete(ctx context.Context, w Waiting, agreed bool, from au
 
 // Deny answers the interaction with access_denied. It needs no session: whoever was asked to sign in may refuse.
 func (p *Provider) Deny(ctx context.Context, w Waiting, from audit.Origin) (Answer, error) {
+	var answer Answer
 	err := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
-		if err := signin.Finish(ctx, tx, w.ID); err != nil {
-			return err
+		err := signin.Finish(ctx, tx, w.ID)
+		if err == nil && w.Session != nil {
+			err = signin.DenyConsent(ctx, tx, *w.Session, w.ClientID, from)
 		}
-		if w.Session == nil {
-			return nil
+		if err == nil && w.DeviceID != nil {
+			answer, err = p.refuseDevice(ctx, tx, w, from)
 		}
-		return signin.DenyConsent(ctx, tx, *w.Session, w.ClientID, from)
+		return err
 	})
-	if err != nil {
-		return Answer{}, err
+	if err != nil || w.DeviceID != nil {
+		return answer, err
 	}
 	return p.respond(ctx, w.request, errorParams(fosite.ErrAccessDenied.WithHint("End-User aborted interaction")))
 }

@@ -235,10 +235,13 @@ func (m *ClientMetadata) checkTexts(settings.OIDCFeatures) error {
 	if m.AccessTokenFormat != "" && m.AccessTokenFormat != settings.FormatJWT && m.AccessTokenFormat != settings.FormatOpaque {
 		return badMetadata("accessTokenFormat is jwt or opaque.")
 	}
-	for _, ttl := range []int{m.TTL.AccessToken, m.TTL.ClientCredentials, m.TTL.IDToken, m.TTL.RefreshToken, m.TTL.DeviceCode} {
+	for _, ttl := range []int{m.TTL.AccessToken, m.TTL.ClientCredentials, m.TTL.IDToken, m.TTL.RefreshToken} {
 		if ttl < 0 || ttl > 31_536_000 {
 			return badMetadata("A lifetime in ttl is between 1 second and a year.")
 		}
+	}
+	if ttl := m.TTL.DeviceCode; ttl != 0 && (ttl < settings.MinDeviceCodeTTL || ttl > settings.MaxDeviceCodeTTL) {
+		return badMetadata("The lifetime DeviceCode in ttl is between %d and %d seconds.", settings.MinDeviceCodeTTL, settings.MaxDeviceCodeTTL)
 	}
 	return nil
 }

@@ -18,10 +18,13 @@ const (
 	codePrefix    = "parako_ac_"
 	accessPrefix  = "parako_at_"
 	refreshPrefix = "parako_rt_"
+	devicePrefix  = "parako_dc_"
+	// userCodePrefix is seen by nobody: people type no prefix.
+	userCodePrefix = "parako_uc_"
 )
 
-// opaqueTokens makes and checks authorization codes, opaque access tokens and refresh tokens: a prefix, 256 random bits,
-// and their MAC under the tenant's own key. So a token of another tenant is refused without asking the database. What is
+// opaqueTokens makes and checks authorization codes, device codes, opaque access tokens and refresh tokens: a prefix, 256 random
+// bits, and their MAC under the tenant's own key. So a token of another tenant is refused without asking the database. What is
 // stored is a digest of the MAC.
 type opaqueTokens struct {
 	key []byte

@@ -36,6 +36,7 @@ func (h *Handler) routes() []route {
 		{http.MethodGet, "/.well-known/openid-configuration", h.discovery},
 		{http.MethodGet, "/jwks", h.jwks},
 		{http.MethodPost, "/request", h.push},
+		{http.MethodPost, "/device/auth", h.device},
 		{http.MethodPost, "/token", h.token},
 		{http.MethodPost, "/token/introspection", h.introspection},
 		{http.MethodPost, "/token/revocation", h.revocation},

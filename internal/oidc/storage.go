@@ -126,7 +126,7 @@ func (s storage) GetAuthorizeCodeSession(ctx context.Context, code string, sess 
 		if err != nil {
 			return nil, err
 		}
-		g.code = &row
+		g.code, g.family = &row, row.Grant.ID
 	}
 	row := g.code
 	if err := g.restore(row.Grant); err != nil {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 	"github.com/ory/fosite"
 
@@ -94,14 +95,17 @@ func (h *Handler) refuseToken(ctx context.Context, c echo.Context, p *Provider, 
 	if cancelled(ctx) {
 		return err
 	}
-	if errors.Is(err, errSpent) && g.code != nil {
+	if errors.Is(err, errSpent) && g.family != uuid.Nil {
 		// Two redeemed one code at once and this one lost: a second use like any other (RFC 6749 section 4.1.2).
-		if err := p.revokeGrant(ctx, g.code.Grant.ID); err != nil {
+		if err := p.revokeGrant(ctx, g.family); err != nil {
 			h.deps.Log.ErrorContext(ctx, "revoke_grant_failed", "error", err.Error())
 		}
 	}
 	reason := refusal(err)
 	h.deps.Metrics.TokenError(reason, form.Get("grant_type"))
+	if reason == fosite.ErrAuthorizationPending.ErrorField || reason == fosite.ErrSlowDown.ErrorField {
+		return h.writeError(c, err) //nolint:contextcheck // It takes the context from c. A device that waits was refused nothing.
+	}
 	if !p.worthRecording(ctx) {
 		h.deps.Metrics.RateLimited(ratelimit.TokenRefused().Name)
 		return h.writeError(c, err) //nolint:contextcheck // It takes the context from c.
@@ -184,7 +188,7 @@ func postForm(c echo.Context) (url.Values, error) {
 		return nil, err
 	}
 	for name := range r.URL.Query() {
-		if name == "client_secret" || name == "client_assertion" || name == "code" || name == "refresh_token" {
+		if name == "client_secret" || name == "client_assertion" || name == "code" || name == "refresh_token" || name == "device_code" {
 			return nil, fosite.ErrInvalidRequest.WithHint("Secrets belong in the body, not in the query.")
 		}
 	}

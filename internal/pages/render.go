@@ -46,7 +46,7 @@ func NewRenderer(catalog *i18n.Catalog) (*Renderer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse layout: %w", err)
 	}
-	for _, page := range []string{"login", "select", "consent", "answer", "logout", "logged_out", "error", "home"} {
+	for _, page := range []string{"login", "select", "consent", "answer", "device", "device_done", "logout", "logged_out", "error", "home"} {
 		english, err := shared.Clone()
 		if err != nil {
 			return nil, fmt.Errorf("copy layout: %w", err)
@@ -92,6 +92,18 @@ func (r *Renderer) Select(w io.Writer, v SelectView) error {
 func (r *Renderer) Answer(w io.Writer, v AnswerView) error {
 	v.Shell = r.shell(v.Shell)
 	return r.render(w, "answer", v.Locale, v)
+}
+
+// Device writes the form for the code that a device shows.
+func (r *Renderer) Device(w io.Writer, v DeviceView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "device", v.Locale, v)
+}
+
+// DeviceDone writes the page after the answer for a device.
+func (r *Renderer) DeviceDone(w io.Writer, v DeviceDoneView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "device_done", v.Locale, v)
 }
 
 // Logout writes the question whether to sign out.

@@ -37,6 +37,7 @@ func samples() map[string]sample {
 		"zero_consent":    func(r *Renderer, w io.Writer, s Shell) error { return r.Consent(w, ConsentView{Shell: s}) },
 		"zero_select":     func(r *Renderer, w io.Writer, s Shell) error { return r.Select(w, SelectView{Shell: s}) },
 		"zero_answer":     func(r *Renderer, w io.Writer, s Shell) error { return r.Answer(w, AnswerView{Shell: s}) },
+		"zero_device":     func(r *Renderer, w io.Writer, s Shell) error { return r.Device(w, DeviceView{Shell: s}) },
 		"zero_logout":     func(r *Renderer, w io.Writer, s Shell) error { return r.Logout(w, LogoutView{Shell: s}) },
 		"zero_logged_out": func(r *Renderer, w io.Writer, s Shell) error { return r.LoggedOut(w, LoggedOutView{Shell: s}) },
 		"zero_error":      func(r *Renderer, w io.Writer, s Shell) error { return r.Error(w, ErrorView{Shell: s}) },
@@ -68,6 +69,22 @@ func samples() map[string]sample {
 		},
 		"answer": func(r *Renderer, w io.Writer, s Shell) error {
 			return r.Answer(w, AnswerView{Shell: s, Action: host + "/callback", Hidden: []Field{{Name: "code", Value: "a&b"}, {Name: "state", Value: "\""}}})
+		},
+		"device": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Device(w, DeviceView{Shell: s, Action: "/oidc/v1/device", UserCode: "BCDF-GHJK", Linked: true})
+		},
+		"device_error": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Device(w, DeviceView{Shell: s, Action: "/oidc/v1/device", UserCode: "123", Digits: true, Error: DeviceInvalid})
+		},
+		"device_consent": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Consent(w, ConsentView{
+				Shell: s, Action: "/interaction/1/confirm", DenyAction: "/interaction/1/abort", SwitchAction: "/interaction/1/switch",
+				ClientName: "Television", Account: "alice@acme.example", Scopes: []string{"openid"}, Device: true, DeviceIP: "203.0.113.7",
+			})
+		},
+		"device_done": func(r *Renderer, w io.Writer, s Shell) error { return r.DeviceDone(w, DeviceDoneView{Shell: s}) },
+		"device_denied": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.DeviceDone(w, DeviceDoneView{Shell: s, Denied: true})
 		},
 		"logout": func(r *Renderer, w io.Writer, s Shell) error {
 			return r.Logout(w, LogoutView{
@@ -147,6 +164,13 @@ func TestEveryPageInEveryLocale(t *testing.T) {
 			checkPage(t, render(t, r, page, Shell{}), "en")
 		})
 	}
+	for _, e := range []DeviceError{DeviceInvalid, DeviceTooMany, "x"} {
+		t.Run("device error/"+string(e), func(t *testing.T) {
+			t.Parallel()
+			page := func(r *Renderer, w io.Writer, s Shell) error { return r.Device(w, DeviceView{Shell: s, Error: e}) }
+			checkPage(t, render(t, r, page, Shell{}), "en")
+		})
+	}
 	for _, e := range []LoginError{
 		LoginMissing, LoginInvalid, LoginUnavailable, LoginDisabled, LoginBlocked, LoginUnverified, LoginTooMany, "x",
 	} {
@@ -161,7 +185,7 @@ func TestEveryPageInEveryLocale(t *testing.T) {
 // checkPage holds a page to what every page promises: well-formed, usable with a screen reader, translated, and at home under our CSP.
 func checkPage(t *testing.T, body, locale string) {
 	t.Helper()
-	if bad := regexp.MustCompile(`{{|<no value>|ZgotmplZ|\b(common|login|select|consent|answer|scope|logout|logged_out|home|error)\.[a-z_.]+`).
+	if bad := regexp.MustCompile(`{{|<no value>|ZgotmplZ|\b(common|login|select|consent|answer|device|scope|logout|logged_out|home|error)\.[a-z_.]+`).
 		FindString(body); bad != "" {
 		t.Errorf("the page contains %q", bad)
 	}
@@ -368,7 +392,8 @@ func TestTemplatesAndMessagesAgree(t *testing.T) {
 		reason, isError := strings.CutPrefix(key, "error.")
 		reason, _, _ = strings.Cut(reason, ".")
 		login, isLogin := strings.CutPrefix(key, "login.error.")
-		viewed := isError && ErrorReason(reason).Valid() || isLogin && LoginError(login).Valid() || strings.HasPrefix(key, "scope.")
+		viewed := isError && ErrorReason(reason).Valid() || isLogin && LoginError(login).Valid() || strings.HasPrefix(key, "scope.") ||
+			key == DeviceView{Error: DeviceInvalid}.ErrorKey()
 		if !used[key] && !viewed {
 			t.Errorf("nothing shows the message %q", key)
 		}
@@ -385,16 +410,18 @@ func TestHostileValuesStayText(t *testing.T) {
 	for i, value := range hostile {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
-			var bodies [8]bytes.Buffer
+			var bodies [10]bytes.Buffer
 			login, consent, logout := LoginView{}, ConsentView{}, LogoutView{}
 			loggedOut, failure, home, choice, answer := LoggedOutView{}, ErrorView{}, HomeView{}, SelectView{}, AnswerView{}
-			for _, view := range []any{&login, &consent, &logout, &loggedOut, &failure, &home, &choice, &answer} {
+			device, deviceDone := DeviceView{}, DeviceDoneView{}
+			for _, view := range []any{&login, &consent, &logout, &loggedOut, &failure, &home, &choice, &answer, &device, &deviceDone} {
 				fill(reflect.ValueOf(view).Elem(), value)
 			}
 			if err := errors.Join(
 				r.Login(&bodies[0], login), r.Consent(&bodies[1], consent), r.Logout(&bodies[2], logout),
 				r.LoggedOut(&bodies[3], loggedOut), r.Error(&bodies[4], failure), r.Home(&bodies[5], home),
 				r.Select(&bodies[6], choice), r.Answer(&bodies[7], answer),
+				r.Device(&bodies[8], device), r.DeviceDone(&bodies[9], deviceDone),
 			); err != nil {
 				t.Fatal(err)
 			}

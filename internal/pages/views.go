@@ -87,6 +87,8 @@ type ConsentView struct {
 	Account         string   // how the person is known: an address or a user name
 	Scopes          []string // in the order to show; openid and the other standard scopes are described, the rest shown by name
 	Unverified      bool     // the application registered itself (RFC 7591) and nobody of the tenant vouched for it
+	Device          bool     // the access is for a device elsewhere: the reader is warned of codes that others sent (RFC 8628 §5.4)
+	DeviceIP        string   // the address from which the device asked; "" omits the line
 }
 
 // ScopeItem is a scope as the consent page lists it.
@@ -128,6 +130,43 @@ type AnswerView struct {
 	Shell
 	Action string // the redirect URI, http or https
 	Hidden []Field
+}
+
+// DeviceView asks for the code that a device shows (RFC 8628 §3.3). It posts the field user_code to Action.
+type DeviceView struct {
+	Shell
+	Action   string
+	UserCode string // what came with a link, or what the reader typed before
+	Linked   bool   // UserCode came with a link: the reader compares it with what the device shows (RFC 8628 §3.3.1)
+	Digits   bool   // codes are digits: telephones show the keys for them
+	Error    DeviceError
+}
+
+// DeviceError says why the reader sees the page for codes again. The zero value is the first visit.
+type DeviceError string
+
+// The reasons a code is refused. DeviceInvalid is the one answer for a code that never was, has expired or was used.
+const (
+	DeviceInvalid DeviceError = "invalid"
+	DeviceTooMany DeviceError = "too_many"
+)
+
+// ErrorKey returns the message key of Error: "" when there is none, and the key of DeviceInvalid for a value that is not a constant.
+func (v DeviceView) ErrorKey() string {
+	switch v.Error {
+	case "":
+		return ""
+	case DeviceTooMany:
+		return "login.error.too_many"
+	case DeviceInvalid:
+	}
+	return "device.invalid"
+}
+
+// DeviceDoneView says how the reader answered for a device, and that the browser is no longer needed.
+type DeviceDoneView struct {
+	Shell
+	Denied bool
 }
 
 // LogoutView asks whether to sign out (OpenID Connect RP-Initiated Logout §2). It posts Hidden to Action.

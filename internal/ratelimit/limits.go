@@ -39,8 +39,21 @@ func LoginBruteIP() Limit { return Limit{Name: "login-brute-ip", Burst: 100, Per
 // are answered alike and only logged: otherwise anyone could fill the trail. Subject: [IP].
 func TokenRefused() Limit { return Limit{Name: "token-refused", Burst: 120, Period: time.Minute} }
 
+// UserCodeIP bounds wrong user codes of devices from one address. A code of the default form is one of 20^8, about 2^34.6, and
+// RFC 8628 section 5.1 allows five tries at it, so that one guess in 2^32 hits. These are five at once, and a sixth after twelve
+// minutes, when a code of the default lifetime has expired. Subject: [IP].
+func UserCodeIP() Limit { return Limit{Name: "user-code-ip", Burst: 5, Period: time.Hour} }
+
+// UserCodeTenant bounds wrong user codes of a tenant, from however many addresses. Somebody with thousands of them who goes on
+// all the time, while a thousand devices wait, hits one of the devices after 20^8 / (1000 × 1000) hours: three years; a certain
+// one after three thousand. With the shortest codes that the settings allow, one of 10^9, it takes six weeks and a hundred years.
+// It takes two hundred addresses to use the limit up, and to keep people from connecting devices by that. Subject: none.
+func UserCodeTenant() Limit { return Limit{Name: "user-code-tenant", Burst: 1000, Period: time.Hour} }
+
 // All returns every limit there is, for documentation and for the label values of metrics.
-func All() []Limit { return []Limit{LoginIP(), LoginIdentifier(), LoginBruteIP(), TokenRefused()} }
+func All() []Limit {
+	return []Limit{LoginIP(), LoginIdentifier(), LoginBruteIP(), TokenRefused(), UserCodeIP(), UserCodeTenant()}
+}
 
 // IP is the subject of an address: an IPv4 address as it is, an IPv6 address cut to its /64, because every host owns
 // that many addresses and would otherwise own that many counters. addr is the peer's, after trusted proxies.

@@ -66,7 +66,9 @@ func TestExpiredRowsAreRemoved(t *testing.T) {
 	p, other := newParty(t, a, a.Acme, a.Acme.Web), newParty(t, a, a.Globex, a.Globex.Web)
 	p.tokens(t, "scope", "openid offline_access")
 	other.tokens(t, "scope", "openid offline_access")
-	tables := []string{"interactions", "codes", "access_tokens", "refresh_tokens", "grants", "sessions"}
+	newDevice(t, a, a.Acme).begin(t)
+	newDevice(t, a, a.Globex).begin(t)
+	tables := []string{"interactions", "codes", "access_tokens", "refresh_tokens", "grants", "sessions", "device_codes"}
 	count := func(tenant app.Tenant, table string) int {
 		return len(a.DB.Ask(t, tenant.ID, "SELECT 'x' FROM parako."+table))
 	}

@@ -179,7 +179,7 @@ func flowOf(interaction string) string {
 // is wanted.
 func (m *matrix) own(t *testing.T, who caller, s shape, interaction bool) own {
 	t.Helper()
-	o := own{host: m.host, client: who.client, shape: s, sheet: m.sheet, script: m.script, interaction: uuid.New()}
+	o := own{host: m.host, client: who.client, shape: s, sheet: m.sheet, script: m.script, userCode: m.userCode, interaction: uuid.New()}
 	if who.person == nil && !interaction {
 		return o
 	}
@@ -281,11 +281,31 @@ func (a answer) masked() string {
 			text = regexp.MustCompile(regexp.QuoteMeta(s[:enough])+`[A-Za-z0-9._-]*`).ReplaceAllString(text, "<sent>")
 		}
 	}
-	return text
+	return typedBack.ReplaceAllStringFunc(text, func(input string) string {
+		for _, s := range a.sent {
+			if plain := asTyped(input); plain != "" && strings.HasPrefix(asTyped(s), plain) {
+				return "<sent>"
+			}
+		}
+		return input
+	})
+}
+
+// typedBack is the code of a device as a page fills it in again, and asTyped what is left of a text there.
+var typedBack = regexp.MustCompile(`name="user_code" value="[^"]*"`)
+
+func asTyped(text string) string {
+	text = strings.TrimSuffix(strings.TrimPrefix(text, `name="user_code" value="`), `"`)
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, strings.ToUpper(text))
 }
 
 // bare is an answer without what does not depend on whether the request was believed: what it merely repeats of the
-// parameters, what it says of the origin, and that a cookie is taken back.
+// parameters, a code of a device among them, what it says of the origin, and that a cookie is taken back.
 func bare(text string, loads ...load) string {
 	text = incidental.ReplaceAllString(text, "")
 	names := slices.Collect(maps.Keys(costly))
@@ -300,4 +320,4 @@ func bare(text string, loads ...load) string {
 	return strings.ReplaceAll(text, "?", "&")
 }
 
-var incidental = regexp.MustCompile(`(?m)^(Set-Cookie: [^=]+=; |Access-Control-|Vary: Origin).*\n`)
+var incidental = regexp.MustCompile(`(?m)^(Set-Cookie: [^=]+=; |Access-Control-|Vary: Origin|<p class="lead" id="device-lead">|<input class="code" id="user-code").*\n`)

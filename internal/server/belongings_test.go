@@ -30,6 +30,8 @@ type holdings struct {
 	bound, service, serviceBound string
 	// cookie and adminCookie are those of two sessions.
 	cookie, adminCookie string
+	// deviceCode and userCode are those of a request of a device that waits.
+	deviceCode, userCode string
 	// pushed is the request_uri of a pushed request.
 	pushed            string
 	interaction, flow string
@@ -94,6 +96,10 @@ func hold(t *testing.T, a *app.App, m marked) holdings {
 		h.etags = append(h.etags, app.Get(t, p.direct, m.Issuer+path).Header.Get("ETag"))
 	}
 
+	box := p.as(m.box).post(t, "/device/auth", "scope", "openid")
+	h.deviceCode, h.userCode = box.text("device_code"), box.text("user_code")
+	a.Superuser(t, "UPDATE parako.device_codes SET expires_at = now() + interval '1 hour' WHERE tenant_id = $1", m.ID)
+
 	machine := p.as(m.M2M)
 	h.service = machine.post(t, "/token", "grant_type", "client_credentials").text("access_token")
 	h.serviceBound = machine.post(t, "/token", "grant_type", "client_credentials", "resource", m.resource).text("access_token")
@@ -105,7 +111,7 @@ func hold(t *testing.T, a *app.App, m marked) holdings {
 	for name, text := range map[string]string{
 		"code": h.code, "access token": h.access, "refresh token": h.refresh, "ID token": h.idToken, "token for a resource": h.bound,
 		"service's token": h.service, "service's token for a resource": h.serviceBound, "ETag": h.etags[0],
-		"pushed request": h.pushed,
+		"pushed request": h.pushed, "device code": h.deviceCode, "user code": h.userCode,
 	} {
 		if text == "" {
 			t.Fatalf("%s has no %s", m.word, name)
@@ -138,6 +144,7 @@ func (h holdings) alive(t *testing.T, a *app.App, m marked) {
 	}
 	expect(t, p.redeem(t, h.code), http.StatusOK, "")
 	expect(t, p.refresh(t, h.refresh), http.StatusOK, "")
+	expect(t, p.as(m.box).post(t, "/token", "grant_type", deviceGrant, "device_code", h.deviceCode), http.StatusBadRequest, "authorization_pending")
 }
 
 // carried fails the test unless the tokens are good that callers carry.
@@ -194,6 +201,9 @@ func (h holdings) belongings(t *testing.T, m, host marked) []belonging {
 			grant: "=client_credentials", field("scope"): "=", field("client_id"): m.M2M.ID, field("client_secret"): m.M2M.Secret,
 		}),
 		give("token to exchange", load{grant: "=" + grantTokenExchange, field("subject_token"): h.access, field("subject_token_type"): "=urn:ietf:params:oauth:token-type:access_token"}),
+		give("device code", load{grant: "=" + deviceGrant, field("device_code"): h.deviceCode}),
+		give("device code of its client", load{grant: "=" + deviceGrant, field("device_code"): h.deviceCode, field("client_id"): m.box.ID}),
+		give("user code", load{field("user_code"): h.userCode}),
 		give("pushed request", load{field("request_uri"): h.pushed}),
 		give("pushed request of its client", load{field("request_uri"): h.pushed, field("client_id"): m.SPA.ID}),
 		give("client", load{field("client_id"): m.SPA.ID, field("redirect_uri"): m.callback}),
@@ -310,6 +320,7 @@ func (h holdings) values(t *testing.T, a *app.App, m, host marked) []value {
 		"code": h.code, "access token": h.access, "refresh token": h.refresh, "ID token": h.idToken, "token for a resource": h.bound,
 		"service's token": h.service, "session cookie": h.cookie, "flow": h.flow, "secret": m.Web.Secret, "email address": m.Email,
 		"redirect URI": m.callback, "resource": m.resource, "style sheet": h.sheet, "ETag": h.etags[0], "pushed request": h.pushed,
+		"device code": h.deviceCode, "user code": h.userCode,
 	} {
 		all = append(all, value{name, text, neverWas(text)})
 	}
@@ -318,6 +329,7 @@ func (h holdings) values(t *testing.T, a *app.App, m, host marked) []value {
 
 var (
 	publicStart = regexp.MustCompile(`^(urn:ietf:params:oauth:request_uri:(parako_[a-z]{2}_)?|parako_[a-z]{2}_|https?://|urn:|eyJ[A-Za-z0-9_-]+\.)`)
+	typed       = regexp.MustCompile(`^[B-DF-HJ-NP-TV-XZ]{4}-[B-DF-HJ-NP-TV-XZ]{4}$`) // the code of a device
 	hexadecimal = regexp.MustCompile(`^[0-9a-f-]{8,}$`)
 )
 
@@ -326,9 +338,11 @@ func neverWas(text string) string {
 	start, sum := publicStart.FindString(text), sha256.Sum256([]byte(text))
 	random := rand.New(rand.NewChaCha8(sum))
 	other := func(from rune, n int) rune { return from + rune(random.IntN(n)) }
-	isHex := hexadecimal.MatchString(text)
+	isHex, isTyped := hexadecimal.MatchString(text), typed.MatchString(text)
 	return start + strings.Map(func(r rune) rune {
 		switch {
+		case isTyped && r != '-':
+			return rune("BCDFGHJKLMNPQRSTVWXZ"[random.IntN(20)])
 		case isHex && r != '-':
 			return rune("0123456789abcdef"[random.IntN(16)])
 		case r >= 'a' && r <= 'z':

@@ -215,14 +215,7 @@ func TestPagesCanBeRead(t *testing.T) {
 	d := deploy(t)
 	brand(t, d, d.Globex, `{"colors":{"light":{"primary":"#ffe100"},"dark":{"primary":"#5b0000"}}}`) // hard to read on and beside
 	for _, tenant := range []app.Tenant{d.Acme, d.Globex} {
-		for name, setting := range map[string]chromedp.Action[chromedp.Void]{
-			"light on a desk":        chromedp.EmulateViewport(1280, 800),
-			"dark on a desk":         browser.Dark(),
-			"light on 320 pixels":    browser.Phone(320),
-			"dark on 390 pixels":     chromedp.Steps(browser.Phone(390), browser.Dark()),
-			"in German on 320":       chromedp.Steps(browser.Phone(320), browser.Language("de-CH, de;q=0.9, en;q=0.5")),
-			"in Russian, dark, desk": chromedp.Steps(browser.Language("ru"), browser.Dark()),
-		} {
+		for name, setting := range readers() {
 			t.Run(tenant.Slug+" "+name, func(t *testing.T) {
 				t.Parallel()
 				tab := open(t)
@@ -240,6 +233,18 @@ func TestPagesCanBeRead(t *testing.T) {
 				checkPage(t, tab, "error")
 			})
 		}
+	}
+}
+
+// readers are the ways in which people look at pages.
+func readers() map[string]chromedp.Action[chromedp.Void] {
+	return map[string]chromedp.Action[chromedp.Void]{
+		"light on a desk":        chromedp.EmulateViewport(1280, 800),
+		"dark on a desk":         browser.Dark(),
+		"light on 320 pixels":    browser.Phone(320),
+		"dark on 390 pixels":     chromedp.Steps(browser.Phone(390), browser.Dark()),
+		"in German on 320":       chromedp.Steps(browser.Phone(320), browser.Language("de-CH, de;q=0.9, en;q=0.5")),
+		"in Russian, dark, desk": chromedp.Steps(browser.Language("ru"), browser.Dark()),
 	}
 }
 

@@ -36,7 +36,7 @@ func callerOf(r *http.Request) caller {
 		}
 		return browser
 	}
-	if rest == "/authorize" || strings.HasPrefix(rest, "/interaction/") || strings.HasPrefix(rest, "/session/") {
+	if rest == "/authorize" || rest == "/device" || rest == "/device/done" || rest == "/device/denied" || strings.HasPrefix(rest, "/interaction/") || strings.HasPrefix(rest, "/session/") {
 		return browser
 	}
 	return program

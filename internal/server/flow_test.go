@@ -9,6 +9,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
+	parako "parako/internal/oidc"
 	"parako/internal/testkit"
 	"parako/internal/testkit/app"
 )
@@ -90,5 +91,60 @@ func checkTokens(ctx context.Context, t *testing.T, provider *oidc.Provider, con
 	}
 	if !strings.HasPrefix(token.RefreshToken, "parako_rt_") {
 		t.Errorf("refresh token %q", token.RefreshToken)
+	}
+}
+
+// TestDeviceFlowWithOAuth2 connects devices with a stock client library. It does not authenticate confidential clients at the
+// device authorization endpoint by itself (RFC 8628 section 3.1), and is told to.
+func TestDeviceFlowWithOAuth2(t *testing.T) {
+	t.Parallel()
+	a := app.New(t)
+	for _, tenant := range []app.Tenant{a.Acme, a.Globex} {
+		for name, change := range map[string][]func(*parako.NewClient){"confidential": nil, "public": {public}} {
+			t.Run(tenant.Slug+" "+name, func(t *testing.T) {
+				t.Parallel()
+				p := newDevice(t, a, tenant, change...)
+				ctx := oidc.ClientContext(t.Context(), p.direct)
+				provider, err := oidc.NewProvider(ctx, tenant.Issuer)
+				if err != nil {
+					t.Fatal(err)
+				}
+				conf := oauth2.Config{
+					ClientID: p.client.ID, ClientSecret: p.client.Secret, Endpoint: provider.Endpoint(), Scopes: []string{"openid", "email", "offline_access"},
+				}
+				conf.Endpoint.AuthStyle = oauth2.AuthStyleInParams
+				var options []oauth2.AuthCodeOption
+				if p.client.Secret != "" {
+					options = append(options, oauth2.SetAuthURLParam("client_secret", p.client.Secret))
+				}
+				begun, err := conf.DeviceAuth(ctx, options...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if begun.Interval != 5 {
+					t.Errorf("interval = %d", begun.Interval)
+				}
+				p.approve(t, begun.UserCode)
+				begun.Interval = 1 // The library waits before it asks; the person has answered already.
+				token, err := conf.DeviceAccessToken(ctx, begun)
+				if err != nil {
+					t.Fatal(err)
+				}
+				raw, _ := token.Extra("id_token").(string)
+				id, err := provider.Verifier(&oidc.Config{ClientID: p.client.ID}).Verify(ctx, raw)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := id.VerifyAccessToken(token.AccessToken); err != nil || id.Subject != tenant.User.ID.String() {
+					t.Errorf("the ID token is about %s, at_hash: %v", id.Subject, err)
+				}
+				expired := *token
+				expired.AccessToken = ""
+				fresh, err := conf.TokenSource(ctx, &expired).Token()
+				if err != nil || fresh.RefreshToken == token.RefreshToken {
+					t.Errorf("refresh: %v", err)
+				}
+			})
+		}
 	}
 }

@@ -128,6 +128,7 @@ func TestGarbageIsNeverOurFault(t *testing.T) {
 	a := app.New(t)
 	p := newParty(t, a, a.Acme, a.Acme.Web)
 	page := app.Get(t, p.browser, p.authorizeURL())
+	device := newDevice(t, a, a.Acme)
 	for _, garbage := range []string{"\x00", "a\x00b", "\xff\xfe", "\xc3\x28", strings.Repeat("x", 6000), "' OR 1=1 --", "%00", "\u202e", "{}", "-1", "9999999999999999999"} {
 		for name := range p.request("prompt", "", "max_age", "", "id_token_hint", "", "login_hint", "", "ui_locales", "", "resource", "", "response_mode", "", "acr_values", "", "claims", "") {
 			if resp := p.authorize(t, name, garbage); resp.StatusCode >= http.StatusInternalServerError {
@@ -144,6 +145,19 @@ func TestGarbageIsNeverOurFault(t *testing.T) {
 		for _, path := range []string{"/token/introspection", "/token/revocation"} {
 			if got := p.post(t, path, "token", garbage); got.StatusCode >= http.StatusInternalServerError {
 				t.Errorf("%s of %.20q: %d", path, garbage, got.StatusCode)
+			}
+		}
+		for _, name := range []string{"scope", "resource", "client_id", "client_secret"} {
+			if got := device.post(t, "/device/auth", name, garbage); got.StatusCode >= http.StatusInternalServerError {
+				t.Errorf("device authorization with %s=%.20q: %d %s", name, garbage, got.StatusCode, got.Text)
+			}
+		}
+		if got := device.post(t, "/token", "grant_type", deviceGrant, "device_code", garbage); got.StatusCode >= http.StatusInternalServerError {
+			t.Errorf("token with device_code=%.20q: %d %s", garbage, got.StatusCode, got.Text)
+		}
+		for _, resp := range []app.Response{device.typeFrom(t, "127.0.0.1", garbage), app.Get(t, p.step, a.Acme.Issuer+"/device?user_code="+url.QueryEscape(garbage))} {
+			if resp.StatusCode >= http.StatusInternalServerError || resp.StatusCode == http.StatusSeeOther {
+				t.Errorf("user_code=%.20q: %d", garbage, resp.StatusCode)
 			}
 		}
 		for _, name := range []string{"identifier", "password"} {
@@ -165,7 +179,9 @@ func TestOversizedBodies(t *testing.T) {
 	a := app.New(t)
 	client := a.Client(t)
 	huge := url.Values{"x": {strings.Repeat("x", 70_000)}}
-	for path, want := range map[string]string{"/token": "application/json", "/authorize": "text/html", "/session/end": "text/html"} {
+	for path, want := range map[string]string{
+		"/token": "application/json", "/authorize": "text/html", "/session/end": "text/html", "/device/auth": "application/json", "/device": "text/html",
+	} {
 		if resp := app.Post(t, client, a.Acme.Issuer+path, huge); resp.StatusCode != http.StatusRequestEntityTooLarge || !strings.HasPrefix(resp.Header.Get("Content-Type"), want) {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, resp.Header.Get("Content-Type"))
 		}
@@ -202,12 +218,13 @@ func TestForeignForms(t *testing.T) {
 	a := app.New(t)
 	p := newParty(t, a, a.Acme, a.Acme.Web)
 	page := app.Get(t, p.browser, p.authorizeURL())
+	device := newDevice(t, a, a.Acme).begin(t)
 	before := rowsOf(t, a, a.Acme)
 	for _, header := range []http.Header{
 		{"Sec-Fetch-Site": {"cross-site"}}, {"Sec-Fetch-Site": {"same-site"}}, {"Origin": {"https://evil.example"}}, {"Origin": {"null"}},
 	} {
-		for _, target := range []string{page.Request.URL.String() + "/login", page.Request.URL.String() + "/confirm", a.Acme.Issuer + "/session/end/confirm"} {
-			form := url.Values{"identifier": {a.Acme.Email}, "password": {app.Password}}
+		for _, target := range []string{page.Request.URL.String() + "/login", page.Request.URL.String() + "/confirm", a.Acme.Issuer + "/session/end/confirm", a.Acme.Issuer + "/device"} {
+			form := url.Values{"identifier": {a.Acme.Email}, "password": {app.Password}, "user_code": {device.text("user_code")}}
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form.Encode()))
 			if err != nil {
 				t.Fatal(err)

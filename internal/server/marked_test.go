@@ -44,7 +44,9 @@ type marked struct {
 	adminEmail      string
 	// keyed is a client that authenticates with key.
 	keyed oidc.Client
-	key   *ecdsa.PrivateKey
+	// box is a device that people connect.
+	box oidc.Client
+	key *ecdsa.PrivateKey
 }
 
 // mark makes a tenant of the word, which is a slug. n is 0 to 9 and tells apart what cannot hold a word.
@@ -128,6 +130,7 @@ func settle(t *testing.T, a *app.App, created tenant.Tenant, word string, n int)
 		m.M2M = register("m2m", service)
 		service.TokenEndpointAuthMethod, service.JWKS = "private_key_jwt", keys
 		m.keyed = register("keyed", service)
+		m.box = register("box", oidc.NewClient{Preset: oidc.PresetDevice, ClientMetadata: oidc.ClientMetadata{Scope: "openid offline_access"}})
 		features := settings.Default().Features // as much as there is, as far as it changes nothing for who does not ask for it
 		turnOn(reflect.ValueOf(&features.OIDC).Elem())
 		features.OIDC.PushedAuthorizationRequests.Required, features.OIDC.DPoP.RequireNonce = false, false

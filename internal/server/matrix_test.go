@@ -45,6 +45,7 @@ type own struct {
 	interaction   uuid.UUID
 	flow          string
 	sheet, script string
+	userCode      string
 }
 
 // shape is what the parameters say that choose between the ways through one route.
@@ -100,6 +101,7 @@ var parameters = map[string]func(own) string{
 	"token":                    say("parako_at_" + strings.Repeat("x", 43) + "." + strings.Repeat("y", 43)),
 	"token_type_hint":          nil,
 	"ui_locales":               say("en"),
+	"user_code":                func(o own) string { return o.userCode },
 	"username":                 nil,
 }
 
@@ -164,6 +166,7 @@ type matrix struct {
 	handler       http.Handler
 	host, foreign marked
 	sheet, script string // the host's
+	userCode      string // the host's
 	callers       []caller
 	anonymous     caller
 	belongings    []belonging
@@ -219,7 +222,7 @@ func newMatrix(t *testing.T, a *app.App, tenants []marked, held []holdings, host
 	t.Helper()
 	h, f := tenants[host], tenants[foreign]
 	m := &matrix{
-		a: a, handler: a.Server.Handler(), host: h, foreign: f, sheet: held[host].sheet, script: held[host].script,
+		a: a, handler: a.Server.Handler(), host: h, foreign: f, sheet: held[host].sheet, script: held[host].script, userCode: held[host].userCode,
 		anonymous: caller{name: "anonymous", client: h.SPA}, belongings: held[foreign].belongings(t, f, h),
 		values: held[foreign].values(t, a, f, h), ids: map[string]string{},
 	}
@@ -239,6 +242,7 @@ func newMatrix(t *testing.T, a *app.App, tenants []marked, held []holdings, host
 		{name: "person", client: h.SPA, person: &h.User, alike: true},
 		{name: "administrator", client: h.SPA, person: &h.admin},
 		{name: "web application", client: h.Web, carries: load{authorization: basic(h.Web.ID, h.Web.Secret)}, alike: true},
+		{name: "device", client: h.box, carries: load{{inFields, "client_id"}: h.box.ID, {inFields, "client_secret"}: h.box.Secret}},
 		{name: "service", client: h.M2M, carries: load{authorization: basic(h.M2M.ID, h.M2M.Secret)}},
 		{name: "person's token", client: h.SPA, carries: load{authorization: "Bearer " + held[host].access}},
 		{name: "service's token", client: h.SPA, carries: load{authorization: "Bearer " + held[host].service}, alike: true},

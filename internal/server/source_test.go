@@ -97,8 +97,8 @@ type function struct {
 	calls []string
 }
 
-// readers are the functions that take a named value out of a request.
-var readers = map[string]string{
+// requestReaders are the functions that take a named value out of a request.
+var requestReaders = map[string]string{
 	"(net/url.Values).Get": "parameter", "(net/url.Values).Has": "parameter",
 	"(*net/http.Request).FormValue": "parameter", "(*net/http.Request).PostFormValue": "parameter", "(*net/http.Request).FormFile": "parameter",
 	"(github.com/labstack/echo/v4.Context).QueryParam": "parameter", "(github.com/labstack/echo/v4.Context).FormValue": "parameter",
@@ -173,7 +173,7 @@ func (p checked) function(t *testing.T, declared *ast.FuncDecl, lists map[types.
 			}
 		case *ast.CallExpr:
 			called := p.called(n)
-			if kind := readers[called]; kind != "" && len(n.Args) == 1 {
+			if kind := requestReaders[called]; kind != "" && len(n.Args) == 1 {
 				take(kind, n.Args[0])
 			}
 			if called == "(*net/http.Request).BasicAuth" {

@@ -71,6 +71,12 @@ type OIDCFeatures struct {
 	RotateRefreshToken Switch `json:"rotate_refresh_token"`
 }
 
+// The characters of user codes.
+const (
+	CharsetBase20 = "base-20"
+	CharsetDigits = "digits"
+)
+
 // DeviceFlow is the form of the codes that people type.
 type DeviceFlow struct {
 	Enabled bool `json:"enabled"`
@@ -102,7 +108,7 @@ type DPoP struct {
 func defaultFeatures() Features {
 	on := Switch{Enabled: true}
 	return Features{OIDC: OIDCFeatures{
-		DeviceFlow:        DeviceFlow{Enabled: true, Charset: "base-20", Mask: "****-****"},
+		DeviceFlow:        DeviceFlow{Enabled: true, Charset: CharsetBase20, Mask: "****-****"},
 		ClientCredentials: on, TokenRevocation: on, TokenIntrospection: on, UserinfoEndpoint: on, ResourceIndicators: on,
 		RPInitiatedLogout: on, BackchannelLogout: on, PKCE: PKCE{Enabled: true, Required: true}, ConformIDTokenClaims: on,
 		RequestObjects: on, PushedAuthorizationRequests: Pushed{Enabled: true}, DPoP: DPoP{Enabled: true},

@@ -150,6 +150,12 @@ type JWTBearerIssuer struct {
 	Clients []string `json:"clients"`
 }
 
+// The bounds of the lifetime of device codes in seconds. What lives longer can be guessed longer.
+const (
+	MinDeviceCodeTTL = 30
+	MaxDeviceCodeTTL = 1800
+)
+
 // TokenTTL are lifetimes in seconds.
 type TokenTTL struct {
 	AccessToken       int `json:"access_token"`       // default 3600

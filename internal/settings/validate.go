@@ -91,7 +91,7 @@ func (s *Settings) Validate() []string {
 	between("oidc.token_ttl.authorization_code", ttl.AuthorizationCode, 1, 60)
 	between("oidc.token_ttl.refresh_token", ttl.RefreshToken, 1, 31536000)
 	between("oidc.token_ttl.interaction", ttl.Interaction, 30, 3600)
-	between("oidc.token_ttl.device_code", ttl.DeviceCode, 30, 1800)
+	between("oidc.token_ttl.device_code", ttl.DeviceCode, MinDeviceCodeTTL, MaxDeviceCodeTTL)
 	between("oidc.token_ttl.pushed_request", ttl.PushedRequest, 5, 600)
 	s.Features.OIDC.validate(fault)
 	s.OIDC.validate(fault)
@@ -119,12 +119,12 @@ func (f OIDCFeatures) validate(fault func(path, want string)) {
 			fault("features.oidc."+needs.path, "needs features.oidc."+needs.required)
 		}
 	}
-	if f.DeviceFlow.Charset != "base-20" && f.DeviceFlow.Charset != "digits" {
+	if f.DeviceFlow.Charset != CharsetBase20 && f.DeviceFlow.Charset != CharsetDigits {
 		fault("features.oidc.device_flow.charset", "must be base-20 or digits")
 	}
 	// Twenty consonants hold 4.3 bits each, digits 3.3: with the limit on attempts, 30 bits are enough (RFC 8628 section 5.1).
 	least := 7
-	if f.DeviceFlow.Charset == "digits" {
+	if f.DeviceFlow.Charset == CharsetDigits {
 		least = 9
 	}
 	if n := strings.Count(f.DeviceFlow.Mask, "*"); !deviceMask.MatchString(f.DeviceFlow.Mask) || n < least || n > 16 {

@@ -42,7 +42,7 @@ const (
 	StepDone    Step = "done"
 )
 
-// Interaction is an authorization request that waits for a person.
+// Interaction is a request for access that waits for a person: an authorization request, or that of a device.
 type Interaction struct {
 	ID       uuid.UUID
 	ClientID string
@@ -58,6 +58,8 @@ type Interaction struct {
 	SessionID *uuid.UUID
 	// PushedID is the pushed request (RFC 9126) that the answer uses up; nil: it was not pushed.
 	PushedID []byte
+	// DeviceID is the device code (RFC 8628) that the answer is for; nil: it goes back through the browser.
+	DeviceID []byte
 }
 
 // Begin stores an interaction that must be answered within ttl, and returns it with the secret that ties it to a browser.
@@ -71,7 +73,7 @@ func Begin(ctx context.Context, tx *store.Tx, i Interaction, ttl time.Duration) 
 	err = tx.Later().InteractionCreate(ctx, dbsqlc.InteractionCreateParams{
 		ID: id, BrowserDigest: secret.Digest(flow), ClientID: i.ClientID, Request: i.Request.Encode(),
 		LoginRequired: i.LoginRequired, ConsentPrompt: i.ConsentPrompt, SelectAccount: i.SelectAccount,
-		SessionID: i.SessionID, PushedID: i.PushedID, ExpiresAt: tx.Now().Add(ttl),
+		SessionID: i.SessionID, PushedID: i.PushedID, DeviceID: i.DeviceID, ExpiresAt: tx.Now().Add(ttl),
 	})
 	if err != nil {
 		return Interaction{}, "", fmt.Errorf("begin interaction: %w", err)
@@ -99,7 +101,7 @@ func Load(ctx context.Context, tx *store.Tx, id uuid.UUID, flow string) (Interac
 	}
 	return Interaction{
 		ID: i.ID, ClientID: i.ClientID, Request: request, LoginRequired: i.LoginRequired,
-		ConsentPrompt: i.ConsentPrompt, SelectAccount: i.SelectAccount, SessionID: i.SessionID, PushedID: i.PushedID,
+		ConsentPrompt: i.ConsentPrompt, SelectAccount: i.SelectAccount, SessionID: i.SessionID, PushedID: i.PushedID, DeviceID: i.DeviceID,
 	}, nil
 }
 
