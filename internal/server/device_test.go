@@ -251,6 +251,20 @@ func (p party) polledAgo(t *testing.T, begun reply, d time.Duration) {
 	p.Superuser(t, "UPDATE parako.device_codes SET polled_at = now() - make_interval(secs => $2) WHERE id = $1", rowID(begun.text("device_code")), d.Seconds())
 }
 
+// hasToWait makes the client wait so long between two requests that no busy machine does by itself.
+func (p party) hasToWait(t *testing.T, begun reply) {
+	t.Helper()
+	p.Superuser(t, "UPDATE parako.device_codes SET interval_seconds = $2 WHERE id = $1", rowID(begun.text("device_code")), longWait)
+}
+
+const longWait = 3600
+
+// interval is how many seconds the client has to wait between two requests.
+func (p party) interval(t *testing.T, begun reply) string {
+	t.Helper()
+	return p.DB.Ask(t, p.tenant.ID, "SELECT interval_seconds::text FROM parako.device_codes WHERE id = $1", rowID(begun.text("device_code")))[0]
+}
+
 func TestDevicePolling(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
@@ -264,15 +278,20 @@ func TestDevicePolling(t *testing.T) {
 		t.Parallel()
 		begun := p.begin(t)
 		says(t, begun, pending)
-		says(t, begun, slow) // 10 seconds from now on
-		p.polledAgo(t, begun, 6*time.Second)
-		says(t, begun, slow) // 15
-		p.polledAgo(t, begun, 11*time.Second)
-		says(t, begun, slow) // 20
+		for _, want := range []string{"10", "15", "20"} {
+			p.polledAgo(t, begun, -time.Minute) // However slow the machine is, this is too soon.
+			says(t, begun, slow)
+			if got := p.interval(t, begun); got != want {
+				t.Errorf("the client has to wait %s seconds, want %s", got, want)
+			}
+		}
 		p.polledAgo(t, begun, 19500*time.Millisecond)
 		says(t, begun, pending)
 		p.polledAgo(t, begun, 20*time.Second)
 		says(t, begun, pending)
+		p.hasToWait(t, begun)
+		p.polledAgo(t, begun, longWait*time.Second/2)
+		says(t, begun, slow)
 		// The answer is there at once, however often it is asked for.
 		p.approve(t, begun.text("user_code"))
 		expect(t, p.poll(t, begun), http.StatusOK, "")
@@ -294,6 +313,7 @@ func TestDevicePolling(t *testing.T) {
 		listener := httptest.NewServer(second.Handler())
 		t.Cleanup(func() { listener.Close(); second.Close() })
 		begun := p.begin(t)
+		p.hasToWait(t, begun)
 		says(t, begun, pending)
 		r := p.formRequest(t.Context(), "/token", p.pollForm(begun))
 		r.Host, r.URL.Host = r.URL.Host, strings.TrimPrefix(listener.URL, "http://")
@@ -304,6 +324,7 @@ func TestDevicePolling(t *testing.T) {
 	t.Run("many at once", func(t *testing.T) {
 		t.Parallel()
 		begun := p.begin(t)
+		p.hasToWait(t, begun)
 		count := map[string]int{}
 		for _, r := range p.together(t, func() *http.Request { return p.formRequest(t.Context(), "/token", p.pollForm(begun)) }) {
 			count[r.text("error")]++
@@ -311,8 +332,8 @@ func TestDevicePolling(t *testing.T) {
 		if diff := cmp.Diff(map[string]int{pending: 1, slow: racers - 1}, count); diff != "" {
 			t.Errorf("answers mismatch (-want +got)\n%s", diff)
 		}
-		if got := a.DB.Ask(t, a.Acme.ID, "SELECT interval_seconds::text FROM parako.device_codes WHERE id = $1", rowID(begun.text("device_code"))); got[0] != fmt.Sprint(5*racers) {
-			t.Errorf("the client has to wait %s seconds, want %d", got[0], 5*racers)
+		if got, want := p.interval(t, begun), fmt.Sprint(longWait+5*(racers-1)); got != want {
+			t.Errorf("the client has to wait %s seconds, want %s", got, want)
 		}
 	})
 	t.Run("expired", func(t *testing.T) {
@@ -393,6 +414,7 @@ func TestDevicePollingWithoutRedis(t *testing.T) {
 	a := app.New(t)
 	p := newDevice(t, a, a.Acme)
 	begun := p.begin(t)
+	p.hasToWait(t, begun)
 	a.Redis.Close()
 	expect(t, p.poll(t, begun), http.StatusBadRequest, "authorization_pending")
 	expect(t, p.poll(t, begun), http.StatusBadRequest, "slow_down")
