@@ -226,7 +226,8 @@ func strip(text string) string {
 		switch {
 		case strings.HasPrefix(word, "parako_flow_"):
 			return "parako_flow_*"
-		case strings.HasPrefix(word, "parako_"), strings.HasPrefix(word, "eyJ"), len(word) == len(uuid.Nil.String()) && uuid.Validate(word) == nil:
+		case strings.HasPrefix(word, "parako_"), strings.HasPrefix(word, "eyJ"), len(word) == len(uuid.Nil.String()) && uuid.Validate(word) == nil,
+			typed.MatchString(word):
 			return "*"
 		}
 		parts := strings.Split(word, ".")

@@ -274,6 +274,13 @@ func (s *story) live(t *testing.T, w *witness) {
 			machine.post(t, "/token", "grant_type", grant, name, token, name+"_type", typeAccessToken)
 		}
 	}
+	box := p.as(m.box).begin(t)
+	p.as(m.box).poll(t, box)
+	p.as(m.box).post(t, "/device/auth", "scope", word("scope"))
+	app.Get(t, p.browser, box.text("verification_uri_complete"))
+	for _, code := range []string{m.word, box.text("user_code")} {
+		app.Post(t, p.step, box.text("verification_uri"), url.Values{"user_code": {code}})
+	}
 	if s.calls != nil {
 		s.call(t, w)
 	}
