@@ -245,7 +245,7 @@ func FuzzClientMetadata(f *testing.F) {
 		if json.Unmarshal(document, &n.ClientMetadata) != nil {
 			return
 		}
-		if err := n.complete(set.Features.OIDC); err != nil {
+		if err := n.complete(set, ClientMetadata{}); err != nil {
 			if ascii(err.Error()) != err.Error() {
 				t.Fatalf("not ASCII: %q", err)
 			}
@@ -270,7 +270,7 @@ func FuzzClientMetadata(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := n.complete(set.Features.OIDC); err != nil {
+		if err := n.complete(set, ClientMetadata{}); err != nil {
 			t.Fatalf("checked again: %v", err)
 		}
 		after, err := json.Marshal(n.ClientMetadata)

@@ -72,7 +72,7 @@ func (h *Handler) showConsent(c echo.Context, p *oidc.Provider, w oidc.Waiting) 
 		Shell: h.shell(c, p, w.Request.Get("ui_locales")), Action: action + "/confirm", DenyAction: action + "/abort",
 		SwitchAction: action + "/switch", ClientName: w.Client.ClientName, ClientLogoURL: webLink(w.Client.LogoURI),
 		ClientPolicyURL: webLink(w.Client.PolicyURI), ClientTermsURL: webLink(w.Client.TosURI), RedirectHost: redirectHost(w.RedirectURI),
-		Account: accountLabel(*w.Session), Scopes: w.Scopes,
+		Account: accountLabel(*w.Session), Scopes: w.Scopes, Unverified: w.Client.RegistrationPolicy != nil,
 	}, w.RedirectURI)
 }
 

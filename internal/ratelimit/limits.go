@@ -39,8 +39,15 @@ func LoginBruteIP() Limit { return Limit{Name: "login-brute-ip", Burst: 100, Per
 // are answered alike and only logged: otherwise anyone could fill the trail. Subject: [IP].
 func TokenRefused() Limit { return Limit{Name: "token-refused", Burst: 120, Period: time.Minute} }
 
+// RegistrationRefused bounds refused requests of applications that register or manage themselves from one address. Subject: [IP].
+func RegistrationRefused() Limit {
+	return Limit{Name: "registration-refused", Burst: 60, Period: 15 * time.Minute}
+}
+
 // All returns every limit there is, for documentation and for the label values of metrics.
-func All() []Limit { return []Limit{LoginIP(), LoginIdentifier(), LoginBruteIP(), TokenRefused()} }
+func All() []Limit {
+	return []Limit{LoginIP(), LoginIdentifier(), LoginBruteIP(), TokenRefused(), RegistrationRefused()}
+}
 
 // IP is the subject of an address: an IPv4 address as it is, an IPv6 address cut to its /64, because every host owns
 // that many addresses and would otherwise own that many counters. addr is the peer's, after trusted proxies.
