@@ -27,6 +27,7 @@ func clients(ctx context.Context, p *process, args []string) error {
 		{"disable", "stop an application at once, its tokens included", clientDisable},
 		{"enable", "let an application work again", clientEnable},
 		{"delete", "remove an application and everything it was granted", clientDelete},
+		{"token", "the tokens with which applications register themselves: create, list, revoke", clientTokens},
 	}, args)
 }
 
