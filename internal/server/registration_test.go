@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -416,6 +417,23 @@ func TestInitialAccessTokens(t *testing.T) {
 	p.joined(t, live.Token)
 }
 
+// meetingPoint is a sector_identifier_uri that answers when eight have asked for it, which is how many connections the server
+// opens to a site. By then each of them has been let in with the token, and only the statement that uses it tells them apart.
+func meetingPoint(t *testing.T) string {
+	t.Helper()
+	const together = 8
+	var asked atomic.Int64
+	var all sync.WaitGroup
+	all.Add(together)
+	return serve(t, map[string]func() string{"/uris": func() string {
+		if asked.Add(1) <= together {
+			all.Done()
+		}
+		all.Wait()
+		return `["` + app.Callback + `"]`
+	}}) + "/uris"
+}
+
 // TestOneInitialTokenManyRegistrations is used by many at once: it lets in as many as it is for.
 func TestOneInitialTokenManyRegistrations(t *testing.T) {
 	t.Parallel()
@@ -426,8 +444,9 @@ func TestOneInitialTokenManyRegistrations(t *testing.T) {
 	registered := func() int {
 		return len(a.DB.Ask(t, a.Acme.ID, "SELECT id FROM parako.clients WHERE registration_policy IS NOT NULL"))
 	}
+	sector := meetingPoint(t)
 	replies := p.together(t, func() *http.Request {
-		return jsonRequest(t.Context(), http.MethodPost, a.Acme.Issuer+"/register-rp", token.Token, metadata())
+		return jsonRequest(t.Context(), http.MethodPost, a.Acme.Issuer+"/register-rp", token.Token, metadata("sector_identifier_uri", sector))
 	})
 	made := 0
 	for _, got := range replies {
@@ -568,8 +587,9 @@ func TestOneRegistrationTokenManyChanges(t *testing.T) {
 	p := newParty(t, a, a.Acme, a.Acme.Web)
 	own, got := p.joined(t, p.initialToken(t).Token)
 	var nth atomic.Int64
+	sector := meetingPoint(t)
 	replies := own.together(t, func() *http.Request {
-		body := metadata("client_id", own.client.ID, "client_name", "Change "+string(rune('A'+nth.Add(1))))
+		body := metadata("client_id", own.client.ID, "client_name", "Change "+string(rune('A'+nth.Add(1))), "sector_identifier_uri", sector)
 		return jsonRequest(t.Context(), http.MethodPut, got.text("registration_client_uri"), got.text("registration_access_token"), body)
 	})
 	var won []reply
