@@ -146,6 +146,7 @@ func (tr trail) fillTheRest(t *testing.T) {
 			"INSERT INTO parako.codes (id, grant_id, redirect_uri, redirect_uri_sent, code_challenge, code_challenge_method, expires_at) SELECT 'a', id, 'https://a.example', true, 'a', 'S256', now() FROM parako.grants RETURNING ''",
 			"INSERT INTO parako.access_tokens (id, grant_id, client_id, scopes, expires_at) SELECT 'a', id, client_id, '{openid}', now() FROM parako.grants RETURNING ''",
 			"INSERT INTO parako.refresh_tokens (id, grant_id, expires_at) SELECT 'a', id, now() FROM parako.grants RETURNING ''",
+			"INSERT INTO parako.registration_tokens (id, token_digest, max_uses, created_by) VALUES (gen_random_uuid(), 'a', 1, 'cli') RETURNING ''",
 			"INSERT INTO parako.revoked_tokens (id, expires_at) VALUES ('a', now()) RETURNING ''",
 		} {
 			tr.Ask(t, id, sql)

@@ -2,12 +2,12 @@
 INSERT INTO parako.clients (id, client_name, application_type, preset, token_endpoint_auth_method, secret_digest, secret_sealed, jwks,
                             redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources,
                             resources_scopes, require_pkce, id_token_signed_response_alg, is_internal_client, default_max_age,
-                            client_uri, logo_uri, policy_uri, tos_uri, contacts, audience, metadata, registration_digest)
+                            client_uri, logo_uri, policy_uri, tos_uri, contacts, audience, metadata, registration_digest, registration_policy)
 VALUES (@id, @client_name, @application_type, sqlc.narg(preset), @token_endpoint_auth_method, sqlc.narg(secret_digest),
         sqlc.narg(secret_sealed), sqlc.narg(jwks), @redirect_uris, @post_logout_redirect_uris, @grant_types, @response_types, @scope,
         @allowed_resources, @resources_scopes, @require_pkce, @id_token_signed_response_alg, @is_internal_client,
         sqlc.narg(default_max_age), sqlc.narg(client_uri), sqlc.narg(logo_uri), sqlc.narg(policy_uri), sqlc.narg(tos_uri), @contacts,
-        sqlc.narg(audience), @metadata, sqlc.narg(registration_digest));
+        sqlc.narg(audience), @metadata, sqlc.narg(registration_digest), sqlc.narg(registration_policy));
 
 -- name: ClientByID :one
 SELECT *
@@ -68,6 +68,17 @@ UPDATE parako.clients
        updated_at = now()
  WHERE tenant_id = @tenant_id
    AND id = @id;
+
+-- ClientRenewRegistration replaces the token with which a client manages itself; no row means that it is not the present one, or
+-- that the client was switched off. The token is used up by this.
+-- name: ClientRenewRegistration :execrows
+UPDATE parako.clients
+   SET registration_digest = @registration_digest,
+       updated_at = now()
+ WHERE tenant_id = @tenant_id
+   AND id = @id
+   AND registration_digest = @presented_digest
+   AND active;
 
 -- name: ClientSetActive :execrows
 UPDATE parako.clients

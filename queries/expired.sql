@@ -91,3 +91,13 @@ DELETE FROM parako.device_codes AS d
                  WHERE e.tenant_id = @tenant_id
                    AND e.expires_at < @before
                  LIMIT @page_size);
+
+-- RegistrationTokenExpire leaves those that have no end, and those that were revoked before theirs.
+-- name: RegistrationTokenExpire :exec
+DELETE FROM parako.registration_tokens AS r
+ WHERE r.tenant_id = @tenant_id
+   AND r.id IN (SELECT e.id
+                  FROM parako.registration_tokens AS e
+                 WHERE e.tenant_id = @tenant_id
+                   AND e.expires_at < @before::timestamptz
+                 LIMIT @page_size);

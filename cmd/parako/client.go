@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"parako/internal/audit"
 	"parako/internal/config"
 	"parako/internal/oidc"
+	"parako/internal/outbound"
 	"parako/internal/secret"
 	"parako/internal/store"
 	"parako/internal/tenant"
@@ -27,6 +27,7 @@ func clients(ctx context.Context, p *process, args []string) error {
 		{"disable", "stop an application at once, its tokens included", clientDisable},
 		{"enable", "let an application work again", clientEnable},
 		{"delete", "remove an application and everything it was granted", clientDelete},
+		{"token", "the tokens with which applications register themselves: create, list, revoke", clientTokens},
 	}, args)
 }
 
@@ -77,8 +78,14 @@ func clientCreate(ctx context.Context, p *process, args []string) error {
 		ID: *id, Preset: oidc.Preset(*preset), AllowedResources: resources, ResourcesScopes: *resourceScopes, WithoutPKCE: *noPKCE,
 		Internal: *internal, Actor: audit.Operator(operator),
 	}
-	if err := p.readMetadata(*metadata, &n.ClientMetadata); err != nil {
-		return err
+	if *metadata != "" {
+		document, err := p.document(*metadata)
+		if err != nil {
+			return err
+		}
+		if err := decodeMetadata(document, &n.ClientMetadata); err != nil {
+			return err
+		}
 	}
 	n.Name = *name
 	if *keys != "" {
@@ -98,6 +105,9 @@ func clientCreate(ctx context.Context, p *process, args []string) error {
 	n.RedirectURIs, n.PostLogoutRedirectURIs = append(n.RedirectURIs, redirects...), append(n.PostLogoutRedirectURIs, logouts...)
 	vault, err := p.vault()
 	if err != nil {
+		return err
+	}
+	if n.Sector, err = p.fetchSector(ctx, oidc.ClientMetadata{}, n.ClientMetadata); err != nil {
 		return err
 	}
 	var c oidc.Client
@@ -135,16 +145,21 @@ func (p *process) vault() (tenant.Vault, error) {
 	return tenant.Vault{Master: master}, nil
 }
 
-// readMetadata reads a document of client metadata over m. A name that means nothing is a mistake.
-func (p *process) readMetadata(file string, m *oidc.ClientMetadata) error {
-	if file == "" {
-		return nil
-	}
-	text, err := p.document(file)
+// fetchSector looks at the sector_identifier_uri of a client that was before and is about to become m. It calls what servers
+// in this environment would call.
+func (p *process) fetchSector(ctx context.Context, before, m oidc.ClientMetadata) (oidc.Sector, error) {
+	c, err := config.Load(p.environ)
 	if err != nil {
-		return err
+		return oidc.Sector{}, err
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
+	out := outbound.New(outbound.Options{Allowed: c.OutboundNetworks, Loopback: c.Environment == config.Development})
+	defer out.Close()
+	return oidc.FetchSector(ctx, out, before, m)
+}
+
+// decodeMetadata reads a document of client metadata over m. A name that means nothing is a mistake.
+func decodeMetadata(document []byte, m *oidc.ClientMetadata) error {
+	d := json.NewDecoder(bytes.NewReader(document))
 	d.DisallowUnknownFields()
 	if err := d.Decode(m); err != nil {
 		return fmt.Errorf("read --metadata: %w", err)
@@ -169,13 +184,32 @@ func clientUpdate(ctx context.Context, p *process, args []string) error {
 	if err != nil {
 		return err
 	}
+	document, err := p.document(*metadata)
+	if err != nil {
+		return err
+	}
 	var c oidc.Client
-	var unreadable error
 	err = p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) (err error) {
-		c, err = oidc.ChangeClient(ctx, tx, vault, *id, audit.Operator(operator), func(n *oidc.NewClient) {
-			unreadable = p.readMetadata(*metadata, &n.ClientMetadata)
+		c, err = oidc.GetClient(ctx, tx, *id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	next := c.ClientMetadata
+	if err := decodeMetadata(document, &next); err != nil {
+		return err
+	}
+	sector, err := p.fetchSector(ctx, c.ClientMetadata, next)
+	if err != nil {
+		return err
+	}
+	err = p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) (err error) {
+		c, err = oidc.ChangeClient(ctx, tx, vault, *id, audit.Operator(operator), func(n *oidc.NewClient) error {
+			n.Sector = sector
+			return decodeMetadata(document, &n.ClientMetadata)
 		})
-		return errors.Join(unreadable, err)
+		return err
 	})
 	if err != nil {
 		return err

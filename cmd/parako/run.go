@@ -43,7 +43,7 @@ func commands() []command {
 		{"audit", "the audit trail: verify, seal, export, retain", auditTrail},
 		{"tenant", "administer tenants: create, list, show, status", tenants},
 		{"settings", "what a tenant can adjust: show, put", tenantSettings},
-		{"client", "administer a tenant's clients: create, list, update, rotate-secret, disable, enable, delete", clients},
+		{"client", "administer a tenant's clients: create, list, update, rotate-secret, disable, enable, delete, token", clients},
 		{"admin", "administer a tenant's people: create-user", admin},
 	}
 }

@@ -42,6 +42,9 @@ const (
 	UserCreated         Type = "user.created"
 	KeyCreated          Type = "key.created"
 	SettingsChanged     Type = "settings.changed"
+
+	RegistrationTokenCreated Type = "registration_token.created"
+	RegistrationTokenRevoked Type = "registration_token.revoked"
 )
 
 // Status says how it went.

@@ -34,7 +34,7 @@ func (q *Queries) ClientAssertionSpend(ctx context.Context, arg ClientAssertionS
 }
 
 const clientByAudience = `-- name: ClientByAudience :one
-SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at, metadata, secret_sealed, previous_secret_sealed, registration_digest, audience
+SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at, metadata, secret_sealed, previous_secret_sealed, registration_digest, audience, registration_policy
   FROM parako.clients
  WHERE tenant_id = $1
    AND audience = $2::text
@@ -86,12 +86,13 @@ func (q *Queries) ClientByAudience(ctx context.Context, arg ClientByAudiencePara
 		&i.PreviousSecretSealed,
 		&i.RegistrationDigest,
 		&i.Audience,
+		&i.RegistrationPolicy,
 	)
 	return i, err
 }
 
 const clientByID = `-- name: ClientByID :one
-SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at, metadata, secret_sealed, previous_secret_sealed, registration_digest, audience
+SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at, metadata, secret_sealed, previous_secret_sealed, registration_digest, audience, registration_policy
   FROM parako.clients
  WHERE tenant_id = $1
    AND id = $2
@@ -142,6 +143,7 @@ func (q *Queries) ClientByID(ctx context.Context, arg ClientByIDParams) (Client,
 		&i.PreviousSecretSealed,
 		&i.RegistrationDigest,
 		&i.Audience,
+		&i.RegistrationPolicy,
 	)
 	return i, err
 }
@@ -150,12 +152,12 @@ const clientCreate = `-- name: ClientCreate :exec
 INSERT INTO parako.clients (id, client_name, application_type, preset, token_endpoint_auth_method, secret_digest, secret_sealed, jwks,
                             redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources,
                             resources_scopes, require_pkce, id_token_signed_response_alg, is_internal_client, default_max_age,
-                            client_uri, logo_uri, policy_uri, tos_uri, contacts, audience, metadata, registration_digest)
+                            client_uri, logo_uri, policy_uri, tos_uri, contacts, audience, metadata, registration_digest, registration_policy)
 VALUES ($1, $2, $3, $4, $5, $6,
         $7, $8, $9, $10, $11, $12, $13,
         $14, $15, $16, $17, $18,
         $19, $20, $21, $22, $23, $24,
-        $25, $26, $27)
+        $25, $26, $27, $28)
 `
 
 type ClientCreateParams struct {
@@ -186,6 +188,7 @@ type ClientCreateParams struct {
 	Audience                 *string
 	Metadata                 json.RawMessage
 	RegistrationDigest       []byte
+	RegistrationPolicy       json.RawMessage
 }
 
 func (q *Queries) ClientCreate(ctx context.Context, arg ClientCreateParams) error {
@@ -217,6 +220,7 @@ func (q *Queries) ClientCreate(ctx context.Context, arg ClientCreateParams) erro
 		arg.Audience,
 		arg.Metadata,
 		arg.RegistrationDigest,
+		arg.RegistrationPolicy,
 	)
 	return err
 }
@@ -241,7 +245,7 @@ func (q *Queries) ClientDelete(ctx context.Context, arg ClientDeleteParams) (int
 }
 
 const clientForUpdate = `-- name: ClientForUpdate :one
-SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at, metadata, secret_sealed, previous_secret_sealed, registration_digest, audience
+SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at, metadata, secret_sealed, previous_secret_sealed, registration_digest, audience, registration_policy
   FROM parako.clients
  WHERE tenant_id = $1
    AND id = $2
@@ -294,12 +298,13 @@ func (q *Queries) ClientForUpdate(ctx context.Context, arg ClientForUpdateParams
 		&i.PreviousSecretSealed,
 		&i.RegistrationDigest,
 		&i.Audience,
+		&i.RegistrationPolicy,
 	)
 	return i, err
 }
 
 const clientList = `-- name: ClientList :many
-SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at, metadata, secret_sealed, previous_secret_sealed, registration_digest, audience
+SELECT tenant_id, id, client_name, application_type, preset, active, token_endpoint_auth_method, secret_digest, previous_secret_digest, previous_secret_expires_at, jwks, redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources, resources_scopes, require_pkce, id_token_signed_response_alg, default_max_age, is_internal_client, client_uri, logo_uri, policy_uri, tos_uri, description, contacts, tags, created_at, updated_at, metadata, secret_sealed, previous_secret_sealed, registration_digest, audience, registration_policy
   FROM parako.clients
  WHERE tenant_id = $1
    AND id > $2::text
@@ -360,6 +365,7 @@ func (q *Queries) ClientList(ctx context.Context, arg ClientListParams) ([]Clien
 			&i.PreviousSecretSealed,
 			&i.RegistrationDigest,
 			&i.Audience,
+			&i.RegistrationPolicy,
 		); err != nil {
 			return nil, err
 		}
@@ -369,6 +375,38 @@ func (q *Queries) ClientList(ctx context.Context, arg ClientListParams) ([]Clien
 		return nil, err
 	}
 	return items, nil
+}
+
+const clientRenewRegistration = `-- name: ClientRenewRegistration :execrows
+UPDATE parako.clients
+   SET registration_digest = $1,
+       updated_at = now()
+ WHERE tenant_id = $2
+   AND id = $3
+   AND registration_digest = $4
+   AND active
+`
+
+type ClientRenewRegistrationParams struct {
+	RegistrationDigest []byte
+	TenantID           uuid.UUID
+	ID                 string
+	PresentedDigest    []byte
+}
+
+// ClientRenewRegistration replaces the token with which a client manages itself; no row means that it is not the present one, or
+// that the client was switched off. The token is used up by this.
+func (q *Queries) ClientRenewRegistration(ctx context.Context, arg ClientRenewRegistrationParams) (int64, error) {
+	result, err := q.db.Exec(ctx, clientRenewRegistration,
+		arg.RegistrationDigest,
+		arg.TenantID,
+		arg.ID,
+		arg.PresentedDigest,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const clientRotateSecret = `-- name: ClientRotateSecret :execrows

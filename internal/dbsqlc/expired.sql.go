@@ -184,6 +184,28 @@ func (q *Queries) RefreshTokenExpire(ctx context.Context, arg RefreshTokenExpire
 	return err
 }
 
+const registrationTokenExpire = `-- name: RegistrationTokenExpire :exec
+DELETE FROM parako.registration_tokens AS r
+ WHERE r.tenant_id = $1
+   AND r.id IN (SELECT e.id
+                  FROM parako.registration_tokens AS e
+                 WHERE e.tenant_id = $1
+                   AND e.expires_at < $2::timestamptz
+                 LIMIT $3)
+`
+
+type RegistrationTokenExpireParams struct {
+	TenantID uuid.UUID
+	Before   time.Time
+	PageSize int32
+}
+
+// RegistrationTokenExpire leaves those that have no end, and those that were revoked before theirs.
+func (q *Queries) RegistrationTokenExpire(ctx context.Context, arg RegistrationTokenExpireParams) error {
+	_, err := q.db.Exec(ctx, registrationTokenExpire, arg.TenantID, arg.Before, arg.PageSize)
+	return err
+}
+
 const revokedTokenExpire = `-- name: RevokedTokenExpire :exec
 DELETE FROM parako.revoked_tokens AS r
  WHERE r.tenant_id = $1

@@ -120,6 +120,8 @@ type Client struct {
 	RegistrationDigest []byte
 	// The resource (RFC 8707) that the client itself is.
 	Audience *string
+	// The policy of the initial access token with which the client registered itself; NULL: somebody of the tenant registered it.
+	RegistrationPolicy json.RawMessage
 }
 
 // id is the digest of client_id and jti of a client assertion (RFC 7523): the insert that succeeds has used it up.
@@ -243,6 +245,22 @@ type RefreshToken struct {
 	ExpiresAt time.Time
 	UsedAt    *time.Time
 	Cnf       json.RawMessage
+}
+
+// Each use registers one client; token_digest is that of the token. Without expires_at a token lives until it is used up or revoked.
+type RegistrationToken struct {
+	TenantID    uuid.UUID
+	ID          uuid.UUID
+	TokenDigest []byte
+	// What clients may register with it; an empty object leaves it at what holds for everybody.
+	Policy    json.RawMessage
+	MaxUses   int32
+	Uses      int32
+	Note      string
+	CreatedBy string
+	CreatedAt time.Time
+	ExpiresAt *time.Time
+	RevokedAt *time.Time
 }
 
 // jti of JSON Web Tokens that are not stored but were revoked; kept until they would have expired.

@@ -47,12 +47,14 @@ type cachedSet struct {
 	keys    []jose.JSONWebKey
 	fetched time.Time // the last try, successful or not
 	good    time.Time // the last success; zero: never
+	sought  time.Time // the last look for a key that was missing; zero: never
 }
 
 const (
 	// keysFresh is how long a set is used without a look at its address.
 	keysFresh = 5 * time.Minute
-	// keysRetry is how soon an address is asked again, because a key is missing or because the last try failed.
+	// keysRetry is how soon an address is asked again for a key that is missing, and after a try that failed. The first look for
+	// a missing key happens at once: keys are rotated also right after they were fetched.
 	keysRetry = 10 * time.Second
 	// keysStale is how long a set goes on serving while its address does not answer.
 	keysStale = time.Hour
@@ -63,20 +65,39 @@ const (
 // at returns the keys behind an address. A caller that did not find its key in them asks again with missing.
 func (c *KeyCache) at(ctx context.Context, tenant uuid.UUID, uri string, missing bool) ([]jose.JSONWebKey, error) {
 	address := keyAddress{tenant, uri}
-	now := c.now()
-	c.mu.Lock()
-	known := c.sets[address]
-	c.mu.Unlock()
-	age, fresh := now.Sub(known.fetched), now.Sub(known.good) < keysFresh
-	if fresh && !missing || !known.fetched.IsZero() && age < keysRetry {
-		return known.answer(now)
+	if known := c.known(address); known.serves(c.now(), missing) {
+		return known.answer(c.now())
 	}
 	// Whoever asks at the same time waits for the same call; it runs on when the first has gone.
 	result, _, _ := c.flights.Do(tenant.String()+" "+uri, func() (any, error) {
+		known := c.known(address) // The call of another may have ended in between.
+		if known.serves(c.now(), missing) {
+			return known, nil
+		}
+		if missing {
+			known.sought = c.now()
+		}
 		return c.fetch(context.WithoutCancel(ctx), address, known), nil
 	})
 	set, _ := result.(cachedSet)
-	return set.answer(now)
+	return set.answer(c.now())
+}
+
+func (c *KeyCache) known(address keyAddress) cachedSet {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sets[address]
+}
+
+// serves reports whether the set answers without a look at its address.
+func (s cachedSet) serves(now time.Time, missing bool) bool {
+	switch {
+	case !missing && now.Sub(s.good) < keysFresh:
+		return true
+	case s.fetched.After(s.good):
+		return now.Sub(s.fetched) < keysRetry
+	}
+	return missing && now.Sub(s.sought) < keysRetry
 }
 
 func (s cachedSet) answer(now time.Time) ([]jose.JSONWebKey, error) {
@@ -87,7 +108,7 @@ func (s cachedSet) answer(now time.Time) ([]jose.JSONWebKey, error) {
 }
 
 func (c *KeyCache) fetch(ctx context.Context, address keyAddress, known cachedSet) cachedSet {
-	set := cachedSet{keys: known.keys, good: known.good, fetched: c.now()}
+	set := cachedSet{keys: known.keys, good: known.good, sought: known.sought, fetched: c.now()}
 	if answer, err := c.out.Get(ctx, address.uri, "application/jwk-set+json, application/json"); err == nil {
 		if keys, err := parseKeys(answer.Body); err == nil {
 			set.keys, set.good = keys, set.fetched

@@ -24,6 +24,9 @@ func explain(err error) (oauthError, error) {
 	if errors.Is(err, errSpent) {
 		return oauthError{"invalid_grant", "The code or token was used already.", http.StatusBadRequest}, nil
 	}
+	if m, ok := errors.AsType[*metadataError](err); ok {
+		return oauthError{m.code(), m.message, http.StatusBadRequest}, nil
+	}
 	if p, ok := errors.AsType[*problem.Error](err); ok && p.Kind != problem.Internal {
 		return oauthError{problemCode(p.Kind), ascii(p.Message), p.Kind.Status()}, nil
 	}

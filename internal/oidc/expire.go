@@ -31,6 +31,7 @@ func (p *Provider) Expire(ctx context.Context) error {
 			q.PushedRequestExpire(ctx, dbsqlc.PushedRequestExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.DeviceCodeExpire(ctx, dbsqlc.DeviceCodeExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.ClientAssertionExpire(ctx, dbsqlc.ClientAssertionExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
+			q.RegistrationTokenExpire(ctx, dbsqlc.RegistrationTokenExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.SessionExpire(ctx, dbsqlc.SessionExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 		)
 	})

@@ -245,7 +245,7 @@ func FuzzClientMetadata(f *testing.F) {
 		if json.Unmarshal(document, &n.ClientMetadata) != nil {
 			return
 		}
-		if err := n.complete(set.Features.OIDC); err != nil {
+		if err := n.complete(set, ClientMetadata{}); err != nil {
 			if ascii(err.Error()) != err.Error() {
 				t.Fatalf("not ASCII: %q", err)
 			}
@@ -270,12 +270,49 @@ func FuzzClientMetadata(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := n.complete(set.Features.OIDC); err != nil {
+		if err := n.complete(set, ClientMetadata{}); err != nil {
 			t.Fatalf("checked again: %v", err)
 		}
 		after, err := json.Marshal(n.ClientMetadata)
 		if err != nil || string(before) != string(after) {
 			t.Fatalf("checked again: %s became %s", before, after)
+		}
+	})
+}
+
+// FuzzRegistration holds that nothing an application sends about itself sets what only administrators set, that it has a name,
+// and that what it is refused with can be sent to it.
+func FuzzRegistration(f *testing.F) {
+	for _, seed := range []string{
+		`{"client_name":"A","redirect_uris":["https://a.example/cb"]}`, `{"client_name":"A","ttl":{"AccessToken":1}}`, `{"client_name":"A","TTL":{"AccessToken":1},"redirect_uris":["a:/b"]}`,
+		`{"client_name":"A","accesstokenformat":"opaque","FAPI_PROFILE":"2.0","redirect_uris":["https://a.example"]}`, `{"client_name":"A","audience":null,"Audience":"https://a.example"}`,
+		`{"client_name#ja":"A","redirect_uris":"x"}`, `{"software_statement":"a.b.c"}`, `null`, `[]`, `{"client_name":"A","scope":7}`, `{"client_name":"A","audience":"x","audience":null}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	set := settings.Default()
+	everyFeature(&set)
+	f.Fuzz(func(t *testing.T, document []byte) {
+		r, err := parseRegistration(document)
+		if err == nil {
+			err = r.ofNewClient()
+		}
+		n := NewClient{ClientMetadata: r.metadata, Self: &Registrant{}}
+		if err == nil {
+			err = n.complete(set, ClientMetadata{})
+		}
+		if err != nil {
+			answer, internal := explain(err)
+			if internal != nil || ascii(answer.Description) != answer.Description || answer.status != http.StatusBadRequest {
+				t.Fatalf("%s: %+v, %v", document, answer, internal)
+			}
+			return
+		}
+		if n.Audience != "" || n.AccessTokenFormat != "" || n.FAPIProfile != "" || n.TTL != (ClientTTL{}) || n.Internal || len(n.AllowedResources) > 0 || n.ResourcesScopes != "" {
+			t.Fatalf("%s set what only administrators set: %+v", document, n)
+		}
+		if n.Name == "" || slices.Contains(n.GrantTypes, grantTokenExchange) || slices.Contains(n.GrantTypes, grantJWTBearer) {
+			t.Fatalf("%s was accepted: %+v", document, n)
 		}
 	})
 }

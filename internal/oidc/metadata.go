@@ -164,6 +164,14 @@ type metadataError struct {
 // Error implements error.
 func (e *metadataError) Error() string { return e.message }
 
+// code is the error as it is registered for clients.
+func (e *metadataError) code() string {
+	if e.redirect {
+		return "invalid_redirect_uri"
+	}
+	return "invalid_client_metadata"
+}
+
 func badMetadata(format string, args ...any) error {
 	return &metadataError{message: ascii(fmt.Sprintf(format, args...))}
 }
@@ -221,6 +229,8 @@ func (m *ClientMetadata) checkTexts(settings.OIDCFeatures) error {
 	}
 	for name, text := range map[string]string{
 		"software_id": m.SoftwareID, "software_version": m.SoftwareVersion, "scope": m.Scope, "tls_client_auth_subject_dn": m.TLSSubjectDN,
+		"tls_client_auth_san_dns": m.TLSSANDNS, "tls_client_auth_san_uri": m.TLSSANURI, "tls_client_auth_san_ip": m.TLSSANIP,
+		"tls_client_auth_san_email": m.TLSSANEmail,
 	} {
 		if len(text) > 2048 || !printable(text) {
 			return badMetadata("%s is too long or not plain text.", name)
@@ -398,7 +408,8 @@ func (m *ClientMetadata) checkAuthentication(f settings.OIDCFeatures) error {
 		return badMetadata("jwks and jwks_uri exclude each other (RFC 7591 section 2).")
 	}
 	if len(m.JWKS) > 0 {
-		if err := checkKeys(m.JWKS); err != nil {
+		var err error
+		if m.JWKS, err = publicKeys(m.JWKS); err != nil {
 			return err
 		}
 	}
@@ -429,18 +440,22 @@ func (m *ClientMetadata) checkAuthentication(f settings.OIDCFeatures) error {
 	return nil
 }
 
-// checkKeys accepts a set of public keys only.
-func checkKeys(jwks json.RawMessage) error {
+// publicKeys accepts a set of public keys only, and returns it as it is kept: without members that mean nothing here.
+func publicKeys(jwks json.RawMessage) (json.RawMessage, error) {
 	var set jose.JSONWebKeySet
 	if json.Unmarshal(jwks, &set) != nil || len(set.Keys) == 0 || len(set.Keys) > maxClientList {
-		return badMetadata("jwks is a JSON Web Key Set with at least one key.")
+		return nil, badMetadata("jwks is a JSON Web Key Set with at least one key.")
 	}
 	for _, key := range set.Keys {
-		if !key.Valid() || !key.IsPublic() {
-			return badMetadata("jwks may hold public keys only.")
+		if !key.Valid() || !key.IsPublic() || !printable(key.KeyID) || !printable(key.Algorithm) || !printable(key.Use) {
+			return nil, badMetadata("jwks holds valid public keys only.")
 		}
 	}
-	return nil
+	kept, err := json.Marshal(set)
+	if err != nil {
+		return nil, badMetadata("jwks is a JSON Web Key Set with at least one key.")
+	}
+	return kept, nil
 }
 
 // signedBy reports whether alg, unless it is empty, is one of ours.

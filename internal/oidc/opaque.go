@@ -8,9 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/ory/fosite"
 
 	"parako/internal/secret"
+	"parako/internal/tenant"
 )
 
 // The prefixes of opaque tokens tell the kinds apart and let scanners find leaked ones.
@@ -21,14 +23,22 @@ const (
 	devicePrefix  = "parako_dc_"
 	// userCodePrefix is seen by nobody: people type no prefix.
 	userCodePrefix = "parako_uc_"
+	// initialPrefix begins initial access tokens (RFC 7591 section 1.2), registrationPrefix registration access tokens (RFC 7592
+	// section 1.2).
+	initialPrefix      = "parako_iat_"
+	registrationPrefix = "parako_rat_"
 )
 
-// opaqueTokens makes and checks authorization codes, device codes, opaque access tokens and refresh tokens: a prefix, 256 random
-// bits, and their MAC under the tenant's own key. So a token of another tenant is refused without asking the database. What is
-// stored is a digest of the MAC.
+// opaqueTokens makes and checks authorization codes, device codes, opaque access tokens, refresh tokens and the tokens of
+// registration: a prefix, 256 random bits, and their MAC under the tenant's own key. So a token of another tenant is refused without asking
+// the database. What is stored is a digest of the MAC.
 type opaqueTokens struct {
 	key []byte
 	now func() time.Time
+}
+
+func tokensOf(vault tenant.Vault, id uuid.UUID, now func() time.Time) opaqueTokens {
+	return opaqueTokens{key: vault.Master.Derive(id, "oauth-hmac-v1", 32), now: now}
 }
 
 // mint makes a token from its random half, and returns it with its signature.

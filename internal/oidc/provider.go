@@ -91,7 +91,7 @@ func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, er
 	}
 	p := &Provider{
 		Tenant: t, Settings: set, Issuer: t.Issuer(deps.Base, Mount), deps: deps, keys: keys, sealer: sealer,
-		tokens: opaqueTokens{key: deps.Vault.Master.Derive(t.ID, "oauth-hmac-v1", 32), now: deps.Now},
+		tokens: tokensOf(deps.Vault, t.ID, deps.Now),
 		nonces: deps.Vault.Master.Derive(t.ID, "dpop-nonce-v1", 32), pairwise: deps.Vault.Master.Derive(t.ID, "pairwise-v1", 32),
 		jwks: newDocument("application/jwk-set+json", keys.JWKS()),
 	}

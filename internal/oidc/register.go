@@ -109,9 +109,20 @@ type NewClient struct {
 	Internal bool
 	// Secret is set by tests and the development seed only; otherwise a random one is made.
 	Secret string
-	// RegistrationToken is the token with which the client may manage itself (RFC 7592); empty: it may not.
-	RegistrationToken string
-	Actor             audit.Party
+	// Sector is what [FetchSector] found. A client with a sector_identifier_uri is not registered without it.
+	Sector Sector
+	// Self is the client that registers or changes itself; nil: somebody of the tenant does, and vouches for it.
+	Self  *Registrant
+	Actor audit.Party
+}
+
+// Registrant is a client that registers itself (RFC 7591).
+type Registrant struct {
+	// Policy is what it is held to, now and when it changes itself.
+	Policy RegistrationPolicy
+	// Token is what it may manage itself with (RFC 7592), and Initial the token that let it in. Both are for a new client.
+	Token   string
+	Initial uuid.UUID
 }
 
 // Client is a registered client as operators see it. Secret is set once, by what made it.
@@ -126,6 +137,7 @@ type Client struct {
 	RequirePKCE      bool      `json:"require_pkce"`
 	Internal         bool      `json:"isInternalClient"`
 	Active           bool      `json:"active"`
+	SelfRegistered   bool      `json:"self_registered"`
 	CreatedAt        time.Time `json:"created_at"`
 }
 
@@ -174,7 +186,8 @@ func fromRow(r dbsqlc.Client) (Client, error) {
 	m, err := metadataOf(r)
 	return Client{
 		ID: r.ID, ClientMetadata: m, Preset: text(r.Preset), AllowedResources: r.AllowedResources, ResourcesScopes: r.ResourcesScopes,
-		RequirePKCE: r.RequirePkce, Internal: r.IsInternalClient, Active: r.Active, CreatedAt: r.CreatedAt,
+		RequirePKCE: r.RequirePkce, Internal: r.IsInternalClient, Active: r.Active, SelfRegistered: r.RegistrationPolicy != nil,
+		CreatedAt: r.CreatedAt,
 	}, err
 }
 
@@ -193,7 +206,7 @@ func RegisterClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, n New
 	if err != nil {
 		return Client{}, err
 	}
-	if err := n.complete(set.Features.OIDC); err != nil {
+	if err := n.complete(set, ClientMetadata{}); err != nil {
 		return Client{}, err
 	}
 	p, err := n.params()
@@ -209,8 +222,16 @@ func RegisterClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, n New
 			return Client{}, err
 		}
 	}
-	if n.RegistrationToken != "" {
-		p.RegistrationDigest = secret.Digest(n.RegistrationToken)
+	event := audit.Event{
+		Type: audit.ClientCreated, Status: audit.Success, Actor: n.Actor, Target: audit.Client(n.ID), ClientID: n.ID, Origin: originOf(ctx),
+		Detail: map[string]string{"preset": string(n.Preset)},
+	}
+	if n.Self != nil {
+		p.RegistrationDigest = tokenID(signature(n.Self.Token))
+		if p.RegistrationPolicy, err = json.Marshal(n.Self.Policy); err != nil {
+			return Client{}, err
+		}
+		event.Actor, event.Detail = audit.Client(n.ID), map[string]string{"registration_token": n.Self.Initial.String()}
 	}
 	err = tx.ClientCreate(ctx, p)
 	if _, taken := errors.AsType[*store.Conflict](err); taken {
@@ -222,11 +243,7 @@ func RegisterClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, n New
 	if err := n.prepare(ctx, tx, vault, ClientMetadata{}); err != nil {
 		return Client{}, err
 	}
-	err = audit.Record(ctx, tx, audit.Event{
-		Type: audit.ClientCreated, Status: audit.Success, Actor: n.Actor, Target: audit.Client(n.ID), ClientID: n.ID,
-		Detail: map[string]string{"preset": string(n.Preset)},
-	})
-	if err != nil {
+	if err := audit.Record(ctx, tx, event); err != nil {
 		return Client{}, err
 	}
 	c, err := GetClient(ctx, tx, n.ID)
@@ -260,8 +277,8 @@ func (n *NewClient) prepare(ctx context.Context, tx *store.Tx, vault tenant.Vaul
 	return nil
 }
 
-// complete lays the description over its preset and checks the result.
-func (n *NewClient) complete(f settings.OIDCFeatures) error {
+// complete lays the description over its preset and checks the result, as a change of what the client was before.
+func (n *NewClient) complete(set settings.Settings, before ClientMetadata) error {
 	if !n.Preset.fill(n) {
 		return errPreset
 	}
@@ -271,8 +288,16 @@ func (n *NewClient) complete(f settings.OIDCFeatures) error {
 	}
 	n.Name = strings.TrimSpace(n.Name)
 	n.Scope, n.ResourcesScopes = joinScopes(strings.Fields(n.Scope)), joinScopes(strings.Fields(n.ResourcesScopes))
-	if err := n.check(f); err != nil {
-		return problem.New(problem.Invalid, "client_invalid", err.Error()).Because(err)
+	if n.Self != nil {
+		if err := n.Self.Policy.hold(&n.ClientMetadata, set); err != nil {
+			return invalidClient(err)
+		}
+	}
+	if err := n.check(set.Features.OIDC); err != nil {
+		return invalidClient(err)
+	}
+	if err := n.checkSector(before); err != nil {
+		return invalidClient(err)
 	}
 	if len(n.AllowedResources) > maxClientList || slices.ContainsFunc(n.AllowedResources, func(r string) bool { return !settings.ResourceURI(r) }) {
 		return problem.New(problem.Invalid, "client_invalid", "A resource is an absolute URI without fragment (RFC 8707 section 2).")
@@ -323,9 +348,9 @@ func ListClients(ctx context.Context, tx *store.Tx, after string, limit int32) (
 	return clients, nil
 }
 
-// ChangeClient replaces the metadata of a client: change gets what it is and alters it. What depends on who it is, its
-// client_id and its secret, stays. It records the change.
-func ChangeClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, id string, by audit.Party, change func(*NewClient)) (Client, error) {
+// ChangeClient replaces the metadata of a client: change gets what it is and alters it, or refuses. What depends on who it is,
+// its client_id and its secret, stays. It records the change.
+func ChangeClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, id string, by audit.Party, change func(*NewClient) error) (Client, error) {
 	row, err := tx.ClientForUpdate(ctx, dbsqlc.ClientForUpdateParams{TenantID: tx.Tenant(), ID: id})
 	if errors.Is(err, store.ErrNotFound) {
 		return Client{}, ErrClientUnknown
@@ -341,13 +366,15 @@ func ChangeClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, id stri
 		ID: old.ID, Preset: Preset(old.Preset), ClientMetadata: old.ClientMetadata, AllowedResources: old.AllowedResources,
 		ResourcesScopes: old.ResourcesScopes, WithoutPKCE: !old.RequirePKCE, Internal: old.Internal,
 	}
-	change(&n)
+	if err := change(&n); err != nil {
+		return Client{}, err
+	}
 	n.ID, n.Preset = old.ID, Preset(old.Preset)
 	set, err := settings.Load(ctx, tx)
 	if err != nil {
 		return Client{}, err
 	}
-	if err := n.complete(set.Features.OIDC); err != nil {
+	if err := n.complete(set, old.ClientMetadata); err != nil {
 		return Client{}, err
 	}
 	p, err := n.params()
@@ -460,5 +487,7 @@ func DeleteClient(ctx context.Context, tx *store.Tx, id string, by audit.Party) 
 }
 
 func recordClient(ctx context.Context, tx *store.Tx, event audit.Type, id string, by audit.Party, detail map[string]string) error {
-	return audit.Record(ctx, tx, audit.Event{Type: event, Status: audit.Success, Actor: by, Target: audit.Client(id), ClientID: id, Detail: detail})
+	return audit.Record(ctx, tx, audit.Event{
+		Type: event, Status: audit.Success, Actor: by, Target: audit.Client(id), ClientID: id, Origin: originOf(ctx), Detail: detail,
+	})
 }

@@ -124,11 +124,16 @@ func (h *Handler) refuseToken(ctx context.Context, c echo.Context, p *Provider, 
 
 // worthRecording keeps a flood of refused requests from one address out of the audit trail.
 func (p *Provider) worthRecording(ctx context.Context) bool {
+	return p.deps.Limiter.Allow(ctx, p.Tenant.ID, ratelimit.TokenRefused(), callerIP(ctx)).Allowed
+}
+
+// callerIP is the subject of limits that count per address.
+func callerIP(ctx context.Context) string {
 	addr, err := netip.ParseAddr(originOf(ctx).IP)
 	if err != nil {
 		addr = netip.IPv6Unspecified() // All callers without an address share one count.
 	}
-	return p.deps.Limiter.Allow(ctx, p.Tenant.ID, ratelimit.TokenRefused(), ratelimit.IP(addr)).Allowed
+	return ratelimit.IP(addr)
 }
 
 func actor(c client) audit.Party {

@@ -159,12 +159,18 @@ func (p *Provider) checkPossession(c echo.Context, presented presentation, store
 	return "", "", nil
 }
 
-// challenge refuses a request to a resource of ours (RFC 6750 section 3, RFC 9449 section 7.1).
-func challenge(c echo.Context, p *Provider, status int, code, description string) error {
+// challengeParams say what was wrong with a token, nothing when there was none (RFC 6750 section 3).
+func challengeParams(code, description string) string {
 	params := ` realm="parako"`
 	if code != "" {
 		params += `, error="` + code + `", error_description="` + ascii(description) + `"`
 	}
+	return params
+}
+
+// challenge refuses a request to a resource of ours (RFC 6750 section 3, RFC 9449 section 7.1).
+func challenge(c echo.Context, p *Provider, status int, code, description string) error {
+	params := challengeParams(code, description)
 	header := c.Response().Header()
 	header.Set("WWW-Authenticate", "Bearer"+params)
 	if p.Settings.Features.OIDC.DPoP.Enabled {

@@ -73,6 +73,7 @@ func (h *Handler) showConsent(c echo.Context, p *oidc.Provider, w oidc.Waiting) 
 		SwitchAction: action + "/switch", ClientName: w.Client.ClientName, ClientLogoURL: webLink(w.Client.LogoURI),
 		ClientPolicyURL: webLink(w.Client.PolicyURI), ClientTermsURL: webLink(w.Client.TosURI), RedirectHost: redirectHost(w.RedirectURI),
 		Account: accountLabel(*w.Session), Scopes: w.Scopes, Device: w.DeviceID != nil, DeviceIP: w.DeviceIP,
+		Unverified: w.Client.RegistrationPolicy != nil,
 	}, w.RedirectURI)
 }
 

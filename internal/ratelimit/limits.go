@@ -50,9 +50,14 @@ func UserCodeIP() Limit { return Limit{Name: "user-code-ip", Burst: 5, Period: t
 // It takes two hundred addresses to use the limit up, and to keep people from connecting devices by that. Subject: none.
 func UserCodeTenant() Limit { return Limit{Name: "user-code-tenant", Burst: 1000, Period: time.Hour} }
 
+// RegistrationRefused bounds refused requests of applications that register or manage themselves from one address. Subject: [IP].
+func RegistrationRefused() Limit {
+	return Limit{Name: "registration-refused", Burst: 60, Period: 15 * time.Minute}
+}
+
 // All returns every limit there is, for documentation and for the label values of metrics.
 func All() []Limit {
-	return []Limit{LoginIP(), LoginIdentifier(), LoginBruteIP(), TokenRefused(), UserCodeIP(), UserCodeTenant()}
+	return []Limit{LoginIP(), LoginIdentifier(), LoginBruteIP(), TokenRefused(), UserCodeIP(), UserCodeTenant(), RegistrationRefused()}
 }
 
 // IP is the subject of an address: an IPv4 address as it is, an IPv6 address cut to its /64, because every host owns

@@ -68,7 +68,9 @@ func TestExpiredRowsAreRemoved(t *testing.T) {
 	other.tokens(t, "scope", "openid offline_access")
 	newDevice(t, a, a.Acme).begin(t)
 	newDevice(t, a, a.Globex).begin(t)
-	tables := []string{"interactions", "codes", "access_tokens", "refresh_tokens", "grants", "sessions", "device_codes"}
+	p.initialToken(t)
+	other.initialToken(t)
+	tables := []string{"interactions", "codes", "access_tokens", "refresh_tokens", "grants", "registration_tokens", "sessions", "device_codes"}
 	count := func(tenant app.Tenant, table string) int {
 		return len(a.DB.Ask(t, tenant.ID, "SELECT 'x' FROM parako."+table))
 	}

@@ -14,6 +14,7 @@ import (
 
 	"parako/internal/audit"
 	"parako/internal/oidc"
+	"parako/internal/outbound"
 	"parako/internal/store"
 	"parako/internal/testkit/app"
 )
@@ -206,17 +207,30 @@ func TestResourcesOfAPerson(t *testing.T) {
 	p.refused(t, "invalid_scope", "scope", "openid one:read") // Without the resource the scope means nothing.
 }
 
+// fetchSector is what a caller of RegisterClient does before the transaction.
+func fetchSector(t *testing.T, m oidc.ClientMetadata) oidc.Sector {
+	t.Helper()
+	out := outbound.New(outbound.Options{Loopback: true})
+	t.Cleanup(out.Close)
+	sector, err := oidc.FetchSector(t.Context(), out, oidc.ClientMetadata{}, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sector
+}
+
 // TestPairwiseSubjects are the same within a sector, different across, and the same wherever they appear.
 func TestPairwiseSubjects(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
 	browser := newParty(t, a, a.Acme, a.Acme.Web)
 	browser.code(t)
-	const sector = "https://sector.example/uris.json"
+	sector := serve(t, map[string]func() string{"/uris.json": func() string { return `["https://three.example/cb","https://four.example/cb"]` }}) + "/uris.json"
 	pairwise := func(callback string, sector string) party {
 		return browser.with(t, func(n *oidc.NewClient) {
 			n.SubjectType, n.RedirectURIs, n.SectorIdentifierURI, n.Internal = "pairwise", []string{callback}, sector, true
 			n.Scope = "openid offline_access"
+			n.Sector = fetchSector(t, n.ClientMetadata)
 		})
 	}
 	subject := func(p party) (string, reply) {

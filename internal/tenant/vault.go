@@ -15,9 +15,15 @@ import (
 // Vault opens the data keys of tenants with the deployment's master key. The zero value opens nothing.
 type Vault struct{ Master secret.MasterKey }
 
+// errNoMasterKey reports that an operator's command needs the key and was not given it.
+var errNoMasterKey = errors.New("set ENCRYPTION_KEY to that of the servers")
+
 // Sealer returns what seals and opens the secrets of tx's tenant. It makes the tenant's data key at the first use; of two
 // instances that do so at once, one wins and both use its key. tx must be writable then.
 func (v Vault) Sealer(ctx context.Context, tx *store.Tx) (*secret.Sealer, error) {
+	if v.Master.ID() == "" {
+		return nil, errNoMasterKey
+	}
 	row, err := tx.DataKeyGet(ctx, tx.Tenant())
 	if errors.Is(err, store.ErrNotFound) {
 		row, err = v.create(ctx, tx)

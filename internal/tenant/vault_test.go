@@ -102,8 +102,10 @@ func TestVaultRefuses(t *testing.T) {
 		}
 	})
 	t.Run("no master key", func(t *testing.T) {
-		if try(s.InTenant, tenant.Vault{}, acme) == "" {
-			t.Error("it opens")
+		for _, id := range []uuid.UUID{acme, umbra} { // a later use and a first
+			if got := try(s.InTenant, tenant.Vault{}, id); got != "set ENCRYPTION_KEY to that of the servers" {
+				t.Errorf("error = %q", got)
+			}
 		}
 	})
 	t.Run("a first use where nothing can be written", func(t *testing.T) {
