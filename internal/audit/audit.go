@@ -37,6 +37,7 @@ const (
 	ClientDeleted       Type = "client.deleted"
 	ClientSecretRotated Type = "client.secret_rotated"
 	UserCreated         Type = "user.created"
+	UserChanged         Type = "user.changed"
 	KeyCreated          Type = "key.created"
 	SettingsChanged     Type = "settings.changed"
 )
