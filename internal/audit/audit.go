@@ -38,6 +38,7 @@ const (
 	ClientSecretRotated Type = "client.secret_rotated"
 	UserCreated         Type = "user.created"
 	UserChanged         Type = "user.changed"
+	RegistrationRefused Type = "registration.refused"
 	KeyCreated          Type = "key.created"
 	SettingsChanged     Type = "settings.changed"
 )

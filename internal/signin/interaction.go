@@ -32,10 +32,11 @@ type Step string
 
 // The steps, in their order.
 const (
-	StepLogin   Step = "login"
-	StepSelect  Step = "select"
-	StepConsent Step = "consent"
-	StepDone    Step = "done"
+	StepLogin    Step = "login"
+	StepRegister Step = "register" // instead of the login, where the application asks for it
+	StepSelect   Step = "select"
+	StepConsent  Step = "consent"
+	StepDone     Step = "done"
 )
 
 // Interaction is an authorization request that waits for a person.
