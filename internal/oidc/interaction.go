@@ -26,6 +26,9 @@ type Waiting struct {
 	Scopes []string
 	// RedirectURI is where the answer will go.
 	RedirectURI string
+	// MayRegister says whether a new account can answer the interaction: where the tenant lets people register, and the client
+	// expects nobody in particular.
+	MayRegister bool
 
 	request *authRequest
 }
@@ -58,6 +61,7 @@ func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string
 			return signin.ErrExpired.Because(err)
 		}
 		w.request.pushed = w.PushedID
+		w.MayRegister = p.Settings.Security.Authentication.Signup.Enabled && w.request.subject == ""
 		var consented []string
 		if w.Session != nil {
 			if consented, err = signin.Consented(ctx, tx, w.Session.User.ID, w.ClientID); err != nil {
@@ -66,6 +70,9 @@ func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string
 		}
 		w.Scopes = p.consentScopes(w.request)
 		w.Step = w.Next(w.Session, w.Client.IsInternalClient, w.Scopes, consented)
+		if w.Step == signin.StepLogin && w.request.prompted(promptCreate) {
+			w.Step = signin.StepRegister
+		}
 		return nil
 	})
 	if err != nil {

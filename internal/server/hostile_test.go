@@ -196,14 +196,18 @@ func TestRepeatedParameters(t *testing.T) {
 func TestForeignForms(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
+	a.Configure(t, a.Acme, "security", openDoors)
 	p := newParty(t, a, a.Acme, a.Acme.Web)
 	page := app.Get(t, p.browser, p.authorizeURL())
 	before := rowsOf(t, a, a.Acme)
 	for _, header := range []http.Header{
 		{"Sec-Fetch-Site": {"cross-site"}}, {"Sec-Fetch-Site": {"same-site"}}, {"Origin": {"https://evil.example"}}, {"Origin": {"null"}},
 	} {
-		for _, target := range []string{page.Request.URL.String() + "/login", page.Request.URL.String() + "/confirm", a.Acme.Issuer + "/session/end/confirm"} {
-			form := url.Values{"identifier": {a.Acme.Email}, "password": {app.Password}}
+		for _, target := range []string{
+			page.Request.URL.String() + "/login", page.Request.URL.String() + "/register", page.Request.URL.String() + "/confirm",
+			a.Acme.Issuer + "/session/end/confirm",
+		} {
+			form := url.Values{"identifier": {a.Acme.Email}, "password": {app.Password}, "email": {"forged@acme.example"}}
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form.Encode()))
 			if err != nil {
 				t.Fatal(err)
