@@ -88,10 +88,16 @@ func newPersonFlags(set *flag.FlagSet) *personFlags {
 	return f
 }
 
-// apply lays the flags that were given over n. An empty text takes away what is known.
-func (f *personFlags) apply(n *directory.New) {
+// given are the names of the flags on the command line.
+func (f *personFlags) given() map[string]bool {
 	given := map[string]bool{}
 	f.set.Visit(func(flag *flag.Flag) { given[flag.Name] = true })
+	return given
+}
+
+// apply lays the flags that were given over n. An empty text takes away what is known.
+func (f *personFlags) apply(n *directory.New) {
+	given := f.given()
 	for _, text := range personTexts() {
 		if given[text.flag] {
 			*text.field(n) = f.set.Lookup(text.flag).Value.String()
@@ -220,6 +226,13 @@ func userUpdate(ctx context.Context, p *process, args []string) error {
 	flags := flag.NewFlagSet("parako user update", flag.ContinueOnError)
 	person := newPersonFlags(flags)
 	return p.withUser(ctx, flags, args, func(ctx context.Context, tx *store.Tx, u *directory.User) (err error) {
+		given := person.given()
+		delete(given, "tenant")
+		delete(given, "user")
+		delete(given, "json")
+		if len(given) == 0 {
+			return p.misuse(flags, "say what changes; see --help")
+		}
 		*u, err = directory.Change(ctx, tx, u.ID, audit.Operator(operator), person.apply)
 		return err
 	})
