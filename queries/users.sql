@@ -1,10 +1,63 @@
--- UserCreate leaves the claims it does not name empty; a taken username, email or phone number is a unique violation.
+-- UserCreate: a taken username, email or phone number is a unique violation.
 -- name: UserCreate :exec
-INSERT INTO parako.users (id, username, username_norm, email, email_norm, email_verified, name, given_name, family_name,
-                          phone_number, phone_number_verified, locale, zoneinfo, address, roles)
+INSERT INTO parako.users (id, username, username_norm, email, email_norm, email_verified, name, given_name, family_name, middle_name,
+                          nickname, profile, picture, website, gender, birthdate, zoneinfo, locale, phone_number,
+                          phone_number_verified, address, roles)
 VALUES (@id, @username, @username_norm, sqlc.narg(email), sqlc.narg(email_norm), @email_verified, sqlc.narg(name),
-        sqlc.narg(given_name), sqlc.narg(family_name), sqlc.narg(phone_number), @phone_number_verified, sqlc.narg(locale),
-        sqlc.narg(zoneinfo), sqlc.narg(address), @roles);
+        sqlc.narg(given_name), sqlc.narg(family_name), sqlc.narg(middle_name), sqlc.narg(nickname), sqlc.narg(profile),
+        sqlc.narg(picture), sqlc.narg(website), sqlc.narg(gender), sqlc.narg(birthdate), sqlc.narg(zoneinfo), sqlc.narg(locale),
+        sqlc.narg(phone_number), @phone_number_verified, sqlc.narg(address), @roles);
+
+-- UserUpdate replaces what is known of a person; a taken username, email or phone number is a unique violation.
+-- name: UserUpdate :exec
+UPDATE parako.users
+   SET username = @username,
+       username_norm = @username_norm,
+       email = sqlc.narg(email),
+       email_norm = sqlc.narg(email_norm),
+       email_verified = @email_verified,
+       name = sqlc.narg(name),
+       given_name = sqlc.narg(given_name),
+       family_name = sqlc.narg(family_name),
+       middle_name = sqlc.narg(middle_name),
+       nickname = sqlc.narg(nickname),
+       profile = sqlc.narg(profile),
+       picture = sqlc.narg(picture),
+       website = sqlc.narg(website),
+       gender = sqlc.narg(gender),
+       birthdate = sqlc.narg(birthdate),
+       zoneinfo = sqlc.narg(zoneinfo),
+       locale = sqlc.narg(locale),
+       phone_number = sqlc.narg(phone_number),
+       phone_number_verified = @phone_number_verified,
+       address = sqlc.narg(address),
+       roles = @roles,
+       updated_at = now()
+ WHERE tenant_id = @tenant_id
+   AND id = @id;
+
+-- name: UserSetEnabled :execrows
+UPDATE parako.users
+   SET account_enabled = @account_enabled,
+       updated_at = now()
+ WHERE tenant_id = @tenant_id
+   AND id = @id;
+
+-- name: UserForUpdate :one
+SELECT *
+  FROM parako.users
+ WHERE tenant_id = @tenant_id
+   AND id = @id
+   FOR UPDATE;
+
+-- UserList pages through the people by their folded usernames. Served by users_username_key.
+-- name: UserList :many
+SELECT *
+  FROM parako.users
+ WHERE tenant_id = @tenant_id
+   AND username_norm > @after::text
+ ORDER BY username_norm
+ LIMIT @page_size;
 
 -- name: UserByID :one
 SELECT *

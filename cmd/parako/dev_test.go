@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"syscall"
@@ -139,6 +140,24 @@ func TestDev(t *testing.T) {
 	third := startDev(t, dir, server, demo)
 	signInAtDemo(t, third.seeded.Demo, third.seeded.Tenants[0])
 	third.interrupt(t)
+}
+
+// TestDemoPersonsAreComplete: a conformance suite that asks for a claim gets it.
+func TestDemoPersonsAreComplete(t *testing.T) {
+	t.Parallel()
+	for _, brand := range demoBrands() {
+		for _, part := range []any{brand.person, *brand.person.Address} {
+			v := reflect.ValueOf(part)
+			for i := range v.NumField() {
+				if v.Field(i).IsZero() {
+					t.Errorf("%s has no %s", brand.person.Username, v.Type().Field(i).Name)
+				}
+			}
+		}
+		if err := brand.person.Check(); err != nil {
+			t.Errorf("%s: %v", brand.person.Username, err)
+		}
+	}
 }
 
 // signInAtDemo does what a person does at the demo relying party: sign in, consent, see the claims, sign out.

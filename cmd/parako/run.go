@@ -44,7 +44,8 @@ func commands() []command {
 		{"tenant", "administer tenants: create, list, show, status", tenants},
 		{"settings", "what a tenant can adjust: show, put", tenantSettings},
 		{"client", "administer a tenant's clients: create, list, update, rotate-secret, disable, enable, delete, token", clients},
-		{"admin", "administer a tenant's people: create-user", admin},
+		{"user", "administer a tenant's people: create, list, show, update, disable, enable", users},
+		{"admin", "the same as user create: create-user", admin},
 	}
 }
 
@@ -61,12 +62,32 @@ func run(ctx context.Context, released func(), args, environ []string, stdin io.
 	case errors.Is(err, errUsage):
 		return 2
 	}
-	if trouble, ok := errors.AsType[*problem.Error](err); ok && trouble.Kind != problem.Internal {
-		_, _ = fmt.Fprintf(stderr, "parako: %s\n", trouble.Message)
-		return 1
+	said := complaints(err)
+	if len(said) == 0 {
+		said = []string{err.Error()}
 	}
-	_, _ = fmt.Fprintf(stderr, "parako: %v\n", err)
+	for _, text := range said {
+		_, _ = fmt.Fprintf(stderr, "parako: %s\n", text)
+	}
 	return 1
+}
+
+// complaints are what err has to say to whoever called, one for each error that was joined into it; nothing when it is a
+// failure of ours.
+func complaints(err error) []string {
+	var said []string
+	if joined, several := errors.AsType[interface {
+		error
+		Unwrap() []error
+	}](err); several {
+		for _, part := range joined.Unwrap() {
+			said = append(said, complaints(part)...)
+		}
+	}
+	if trouble, known := errors.AsType[*problem.Error](err); known && len(said) == 0 && trouble.Kind != problem.Internal {
+		said = append(said, trouble.Message)
+	}
+	return said
 }
 
 // dispatch picks the command that the first argument names.

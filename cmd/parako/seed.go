@@ -56,20 +56,42 @@ type seededClient struct {
 	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris"`
 }
 
-// demoBrand is what makes the two tenants easy to tell apart.
+// demoBrand is what makes the two tenants easy to tell apart. Its person has every claim, because conformance suites warn about
+// those that are missing.
 type demoBrand struct {
-	slug, name, given, family, phone string
-	branding                         string
+	slug, name string
+	person     directory.New
+	branding   string
 }
 
 func demoBrands() []demoBrand {
 	return []demoBrand{
 		{
-			"acme", "Acme", "Alice", "Archer", "+442071838750",
+			"acme", "Acme",
+			directory.New{
+				Username: "alice", Email: "alice@acme.example", EmailVerified: true, Name: "Alice Mary Archer", GivenName: "Alice",
+				FamilyName: "Archer", MiddleName: "Mary", Nickname: "Al", Profile: "https://acme.example/people/alice",
+				Picture: "https://acme.example/people/alice.png", Website: "https://alice.example/", Gender: "female", Birthdate: "1988-02-29",
+				Zoneinfo: "Europe/London", Locale: "en-GB", PhoneNumber: "+442071838750", PhoneNumberVerified: true, Roles: []string{"user"},
+				Address: &directory.Address{
+					Formatted: "1 Example Street\nLondon\nGreater London\nEC1A 1BB\nGB", StreetAddress: "1 Example Street", Locality: "London",
+					Region: "Greater London", PostalCode: "EC1A 1BB", Country: "GB",
+				},
+			},
 			`{"companyName":"Acme","colors":{"light":{"primary":"#b4232c"},"dark":{"primary":"#ff8a8f"}}}`,
 		},
 		{
-			"globex", "Globex", "Gloria", "Grant", "+493012345678",
+			"globex", "Globex",
+			directory.New{
+				Username: "gloria", Email: "gloria@globex.example", EmailVerified: true, Name: "Gloria Ida Grant", GivenName: "Gloria",
+				FamilyName: "Grant", MiddleName: "Ida", Nickname: "Glo", Profile: "https://globex.example/people/gloria",
+				Picture: "https://globex.example/people/gloria.png", Website: "https://gloria.example/", Gender: "female", Birthdate: "1979-11-05",
+				Zoneinfo: "Europe/Berlin", Locale: "de-DE", PhoneNumber: "+493012345678", PhoneNumberVerified: true, Roles: []string{"user"},
+				Address: &directory.Address{
+					Formatted: "Musterstraße 2\n10115 Berlin\nDE", StreetAddress: "Musterstraße 2", Locality: "Berlin", Region: "Berlin",
+					PostalCode: "10115", Country: "DE",
+				},
+			},
 			`{"companyName":"Globex","colors":{"light":{"primary":"#0b6b4f"},"dark":{"primary":"#5fd3ae"}}}`,
 		},
 	}
@@ -117,14 +139,13 @@ func seedTenant(ctx context.Context, s *store.Store, master secret.MasterKey, ba
 	if err != nil {
 		return seededTenant{}, err
 	}
-	email := strings.ToLower(b.given) + "@" + b.slug + ".example"
 	out := seededTenant{
 		Slug: t.Slug, Name: b.name, Issuer: t.Issuer(base, oidc.Mount),
-		Users: []seededUser{{Identifier: email, Password: memorable(master, t.ID, "dev-password")}},
+		Users: []seededUser{{Identifier: b.person.Email, Password: memorable(master, t.ID, "dev-password")}},
 	}
 	var hash string
 	err = s.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
-		_, hash, err = directory.ForLogin(ctx, tx, email)
+		_, hash, err = directory.ForLogin(ctx, tx, b.person.Email)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
@@ -132,11 +153,7 @@ func seedTenant(ctx context.Context, s *store.Store, master secret.MasterKey, ba
 			return seededTenant{}, err
 		}
 		err = s.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
-			_, err := addUser(ctx, tx, directory.New{
-				Username: strings.ToLower(b.given), Email: email, EmailVerified: true, Name: b.given + " " + b.family, GivenName: b.given,
-				FamilyName: b.family, PhoneNumber: b.phone, Locale: "en", Zoneinfo: "Europe/London",
-				Address: &directory.Address{StreetAddress: "1 Example Street", Locality: "London", PostalCode: "EC1A 1BB", Country: "GB"},
-			}, hash)
+			_, err := addUser(ctx, tx, b.person, hash)
 			if err != nil {
 				return err
 			}

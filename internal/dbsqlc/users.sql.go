@@ -79,11 +79,13 @@ func (q *Queries) UserByID(ctx context.Context, arg UserByIDParams) (User, error
 }
 
 const userCreate = `-- name: UserCreate :exec
-INSERT INTO parako.users (id, username, username_norm, email, email_norm, email_verified, name, given_name, family_name,
-                          phone_number, phone_number_verified, locale, zoneinfo, address, roles)
+INSERT INTO parako.users (id, username, username_norm, email, email_norm, email_verified, name, given_name, family_name, middle_name,
+                          nickname, profile, picture, website, gender, birthdate, zoneinfo, locale, phone_number,
+                          phone_number_verified, address, roles)
 VALUES ($1, $2, $3, $4, $5, $6, $7,
         $8, $9, $10, $11, $12,
-        $13, $14, $15)
+        $13, $14, $15, $16, $17, $18,
+        $19, $20, $21, $22)
 `
 
 type UserCreateParams struct {
@@ -96,15 +98,22 @@ type UserCreateParams struct {
 	Name                *string
 	GivenName           *string
 	FamilyName          *string
+	MiddleName          *string
+	Nickname            *string
+	Profile             *string
+	Picture             *string
+	Website             *string
+	Gender              *string
+	Birthdate           *string
+	Zoneinfo            *string
+	Locale              *string
 	PhoneNumber         *string
 	PhoneNumberVerified bool
-	Locale              *string
-	Zoneinfo            *string
 	Address             json.RawMessage
 	Roles               []string
 }
 
-// UserCreate leaves the claims it does not name empty; a taken username, email or phone number is a unique violation.
+// UserCreate: a taken username, email or phone number is a unique violation.
 func (q *Queries) UserCreate(ctx context.Context, arg UserCreateParams) error {
 	_, err := q.db.Exec(ctx, userCreate,
 		arg.ID,
@@ -116,10 +125,17 @@ func (q *Queries) UserCreate(ctx context.Context, arg UserCreateParams) error {
 		arg.Name,
 		arg.GivenName,
 		arg.FamilyName,
+		arg.MiddleName,
+		arg.Nickname,
+		arg.Profile,
+		arg.Picture,
+		arg.Website,
+		arg.Gender,
+		arg.Birthdate,
+		arg.Zoneinfo,
+		arg.Locale,
 		arg.PhoneNumber,
 		arg.PhoneNumberVerified,
-		arg.Locale,
-		arg.Zoneinfo,
 		arg.Address,
 		arg.Roles,
 	)
@@ -187,6 +203,140 @@ func (q *Queries) UserForLogin(ctx context.Context, arg UserForLoginParams) (Use
 	return i, err
 }
 
+const userForUpdate = `-- name: UserForUpdate :one
+SELECT tenant_id, id, username, username_norm, email, email_norm, email_verified, name, given_name, family_name, middle_name, nickname, profile, picture, website, gender, birthdate, zoneinfo, locale, phone_number, phone_number_verified, address, roles, account_enabled, last_login_at, created_at, updated_at
+  FROM parako.users
+ WHERE tenant_id = $1
+   AND id = $2
+   FOR UPDATE
+`
+
+type UserForUpdateParams struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+}
+
+func (q *Queries) UserForUpdate(ctx context.Context, arg UserForUpdateParams) (User, error) {
+	row := q.db.QueryRow(ctx, userForUpdate, arg.TenantID, arg.ID)
+	var i User
+	err := row.Scan(
+		&i.TenantID,
+		&i.ID,
+		&i.Username,
+		&i.UsernameNorm,
+		&i.Email,
+		&i.EmailNorm,
+		&i.EmailVerified,
+		&i.Name,
+		&i.GivenName,
+		&i.FamilyName,
+		&i.MiddleName,
+		&i.Nickname,
+		&i.Profile,
+		&i.Picture,
+		&i.Website,
+		&i.Gender,
+		&i.Birthdate,
+		&i.Zoneinfo,
+		&i.Locale,
+		&i.PhoneNumber,
+		&i.PhoneNumberVerified,
+		&i.Address,
+		&i.Roles,
+		&i.AccountEnabled,
+		&i.LastLoginAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const userList = `-- name: UserList :many
+SELECT tenant_id, id, username, username_norm, email, email_norm, email_verified, name, given_name, family_name, middle_name, nickname, profile, picture, website, gender, birthdate, zoneinfo, locale, phone_number, phone_number_verified, address, roles, account_enabled, last_login_at, created_at, updated_at
+  FROM parako.users
+ WHERE tenant_id = $1
+   AND username_norm > $2::text
+ ORDER BY username_norm
+ LIMIT $3
+`
+
+type UserListParams struct {
+	TenantID uuid.UUID
+	After    string
+	PageSize int32
+}
+
+// UserList pages through the people by their folded usernames. Served by users_username_key.
+func (q *Queries) UserList(ctx context.Context, arg UserListParams) ([]User, error) {
+	rows, err := q.db.Query(ctx, userList, arg.TenantID, arg.After, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []User
+	for rows.Next() {
+		var i User
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.ID,
+			&i.Username,
+			&i.UsernameNorm,
+			&i.Email,
+			&i.EmailNorm,
+			&i.EmailVerified,
+			&i.Name,
+			&i.GivenName,
+			&i.FamilyName,
+			&i.MiddleName,
+			&i.Nickname,
+			&i.Profile,
+			&i.Picture,
+			&i.Website,
+			&i.Gender,
+			&i.Birthdate,
+			&i.Zoneinfo,
+			&i.Locale,
+			&i.PhoneNumber,
+			&i.PhoneNumberVerified,
+			&i.Address,
+			&i.Roles,
+			&i.AccountEnabled,
+			&i.LastLoginAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const userSetEnabled = `-- name: UserSetEnabled :execrows
+UPDATE parako.users
+   SET account_enabled = $1,
+       updated_at = now()
+ WHERE tenant_id = $2
+   AND id = $3
+`
+
+type UserSetEnabledParams struct {
+	AccountEnabled bool
+	TenantID       uuid.UUID
+	ID             uuid.UUID
+}
+
+func (q *Queries) UserSetEnabled(ctx context.Context, arg UserSetEnabledParams) (int64, error) {
+	result, err := q.db.Exec(ctx, userSetEnabled, arg.AccountEnabled, arg.TenantID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const userSignedIn = `-- name: UserSignedIn :exec
 UPDATE parako.users
    SET last_login_at = now()
@@ -201,5 +351,89 @@ type UserSignedInParams struct {
 
 func (q *Queries) UserSignedIn(ctx context.Context, arg UserSignedInParams) error {
 	_, err := q.db.Exec(ctx, userSignedIn, arg.TenantID, arg.ID)
+	return err
+}
+
+const userUpdate = `-- name: UserUpdate :exec
+UPDATE parako.users
+   SET username = $1,
+       username_norm = $2,
+       email = $3,
+       email_norm = $4,
+       email_verified = $5,
+       name = $6,
+       given_name = $7,
+       family_name = $8,
+       middle_name = $9,
+       nickname = $10,
+       profile = $11,
+       picture = $12,
+       website = $13,
+       gender = $14,
+       birthdate = $15,
+       zoneinfo = $16,
+       locale = $17,
+       phone_number = $18,
+       phone_number_verified = $19,
+       address = $20,
+       roles = $21,
+       updated_at = now()
+ WHERE tenant_id = $22
+   AND id = $23
+`
+
+type UserUpdateParams struct {
+	Username            string
+	UsernameNorm        string
+	Email               *string
+	EmailNorm           *string
+	EmailVerified       bool
+	Name                *string
+	GivenName           *string
+	FamilyName          *string
+	MiddleName          *string
+	Nickname            *string
+	Profile             *string
+	Picture             *string
+	Website             *string
+	Gender              *string
+	Birthdate           *string
+	Zoneinfo            *string
+	Locale              *string
+	PhoneNumber         *string
+	PhoneNumberVerified bool
+	Address             json.RawMessage
+	Roles               []string
+	TenantID            uuid.UUID
+	ID                  uuid.UUID
+}
+
+// UserUpdate replaces what is known of a person; a taken username, email or phone number is a unique violation.
+func (q *Queries) UserUpdate(ctx context.Context, arg UserUpdateParams) error {
+	_, err := q.db.Exec(ctx, userUpdate,
+		arg.Username,
+		arg.UsernameNorm,
+		arg.Email,
+		arg.EmailNorm,
+		arg.EmailVerified,
+		arg.Name,
+		arg.GivenName,
+		arg.FamilyName,
+		arg.MiddleName,
+		arg.Nickname,
+		arg.Profile,
+		arg.Picture,
+		arg.Website,
+		arg.Gender,
+		arg.Birthdate,
+		arg.Zoneinfo,
+		arg.Locale,
+		arg.PhoneNumber,
+		arg.PhoneNumberVerified,
+		arg.Address,
+		arg.Roles,
+		arg.TenantID,
+		arg.ID,
+	)
 	return err
 }

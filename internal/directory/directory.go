@@ -2,7 +2,8 @@
 // account's id is the subject (sub) of every token about it; it never changes and is never given to anyone else.
 //
 // It refuses to compare identifiers as typed: they are folded first ([Fold]). Proving that someone is the person behind an
-// account is the business of package factor. Start reading at [Create] and [ForLogin].
+// account is the business of package factor. Start reading at [Create] and [ForLogin]; profile.go says what can be known of a
+// person.
 package directory
 
 import (
@@ -10,68 +11,30 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/mail"
-	"regexp"
-	"slices"
+	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 
+	"parako/internal/audit"
 	"parako/internal/dbsqlc"
 	"parako/internal/problem"
 	"parako/internal/store"
 )
 
-// What creating an account can answer.
+// What creating, changing and finding an account can answer, besides what [New.Check] finds.
 var (
-	ErrEmailFormat    = problem.New(problem.Invalid, "email_format", "This is not an email address.")
-	ErrUsernameFormat = problem.New(problem.Invalid, "username_format", "A username is 1 to 50 visible characters without spaces or @.")
-	ErrPhoneFormat    = problem.New(problem.Invalid, "phone_format", "A phone number is written in E.164 form, such as +442071838750.")
-	ErrProfileFormat  = problem.New(problem.Invalid, "profile_format", "A name, a part of an address, a locale or a time zone is at most 255 characters without control characters.")
-	ErrTaken          = problem.New(problem.Conflict, "identifier_taken", "An account with this email address, username or phone number exists.")
+	ErrTaken   = problem.New(problem.Conflict, "identifier_taken", "An account with this email address, username or phone number exists.")
+	ErrUnknown = problem.New(problem.NotFound, "user_unknown", "There is no account with this id, email address or username.")
 )
 
 // User is an account.
 type User = dbsqlc.User
 
-// Address is the address claim (OpenID Connect Core section 5.1.1).
-type Address struct {
-	Formatted     string `json:"formatted,omitempty"`
-	StreetAddress string `json:"street_address,omitempty"`
-	Locality      string `json:"locality,omitempty"`
-	Region        string `json:"region,omitempty"`
-	PostalCode    string `json:"postal_code,omitempty"`
-	Country       string `json:"country,omitempty"`
-}
-
-// New describes an account to create. Every field may be empty; an empty Username becomes the account's id.
-type New struct {
-	Username            string
-	Email               string
-	EmailVerified       bool
-	Name                string
-	GivenName           string
-	FamilyName          string
-	PhoneNumber         string // E.164
-	PhoneNumberVerified bool
-	Locale              string // BCP 47
-	Zoneinfo            string // IANA
-	Address             *Address
-	Roles               []string // default user
-}
-
-const (
-	maxUsername   = 50  // characters
-	maxEmail      = 254 // bytes (RFC 5321 section 4.5.3.1.3, without the angle brackets)
-	maxProfile    = 255 // characters
-	maxIdentifier = 1024
-)
-
-var phoneFormat = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
+const maxIdentifier = 1024
 
 // Fold makes an identifier comparable: compatibility characters unified, case folded, outer space dropped. Folding again
 // changes nothing. Letters that differ in more than case stay different, such as the dotless ı and i.
@@ -81,76 +44,139 @@ func Fold(identifier string) string {
 	return strings.TrimSpace(norm.NFKC.String(folded))
 }
 
-// Create adds an account to tx's tenant. Its errors are those above; after ErrTaken the transaction can only be rolled
-// back.
+// Create adds an account to tx's tenant. Its errors are those of [New.Check], and ErrTaken, after which the transaction
+// can only be rolled back.
 func Create(ctx context.Context, tx *store.Tx, n New) (User, error) {
 	id, err := uuid.NewRandom() // Subjects reveal nothing, not even when the account was made.
 	if err != nil {
 		return User{}, err
 	}
-	p := dbsqlc.UserCreateParams{
-		ID: id, Username: strings.TrimSpace(n.Username),
-		Name: optional(n.Name), GivenName: optional(n.GivenName), FamilyName: optional(n.FamilyName),
-		PhoneNumber: optional(n.PhoneNumber), PhoneNumberVerified: n.PhoneNumber != "" && n.PhoneNumberVerified,
-		Locale: optional(n.Locale), Zoneinfo: optional(n.Zoneinfo), Roles: n.Roles,
-	}
-	if p.Username == "" {
-		p.Username = id.String()
-	}
-	if p.Roles == nil {
-		p.Roles = []string{"user"}
-	}
-	p.UsernameNorm = Fold(p.Username)
-	if !validUsername(p.Username) || !validUsername(p.UsernameNorm) {
-		return User{}, ErrUsernameFormat
-	}
-	if n.PhoneNumber != "" && !phoneFormat.MatchString(n.PhoneNumber) {
-		return User{}, ErrPhoneFormat
-	}
-	if email := strings.TrimSpace(n.Email); email != "" {
-		if a, err := mail.ParseAddress(email); err != nil || a.Address != email || len(email) > maxEmail || !visible(email) {
-			return User{}, ErrEmailFormat
-		}
-		folded := Fold(email)
-		p.Email, p.EmailNorm, p.EmailVerified = &email, &folded, n.EmailVerified
-	}
-	profile := []string{n.Name, n.GivenName, n.FamilyName, n.Locale, n.Zoneinfo}
-	if a := n.Address; a != nil {
-		profile = append(profile, a.Formatted, a.StreetAddress, a.Locality, a.Region, a.PostalCode, a.Country)
-		if p.Address, err = json.Marshal(n.Address); err != nil {
-			return User{}, err
-		}
-	}
-	if slices.ContainsFunc(profile, func(text string) bool { return !validProfile(text) }) {
-		return User{}, ErrProfileFormat
-	}
-	err = tx.UserCreate(ctx, p)
-	if _, taken := errors.AsType[*store.Conflict](err); taken {
-		return User{}, ErrTaken
-	}
+	p, err := n.row(id)
 	if err != nil {
+		return User{}, err
+	}
+	if err := taken(tx.UserCreate(ctx, p)); err != nil {
 		return User{}, fmt.Errorf("create user: %w", err)
 	}
 	return ByID(ctx, tx, id)
 }
 
-// validUsername is asked about the name as typed and as folded: a full-width ＠ must not fold into an email address.
-func validUsername(s string) bool {
-	n := utf8.RuneCountInString(s)
-	return n > 0 && n <= maxUsername && visible(s) && !strings.ContainsRune(s, '@')
+// Change replaces what is known of a person and records who did: change gets what is known and alters it. Whoever changes an
+// address there says whether the new one is verified. Its errors are ErrUnknown and those of [Create]; after ErrTaken the
+// transaction can only be rolled back.
+func Change(ctx context.Context, tx *store.Tx, id uuid.UUID, by audit.Party, change func(*New)) (User, error) {
+	u, err := tx.UserForUpdate(ctx, dbsqlc.UserForUpdateParams{TenantID: tx.Tenant(), ID: id})
+	if err != nil {
+		return User{}, unknown(err)
+	}
+	n, err := newOf(u)
+	if err != nil {
+		return User{}, err
+	}
+	change(&n)
+	p, err := n.row(id)
+	if err != nil {
+		return User{}, err
+	}
+	err = taken(tx.UserUpdate(ctx, dbsqlc.UserUpdateParams{
+		TenantID: tx.Tenant(), ID: id, Username: p.Username, UsernameNorm: p.UsernameNorm, Email: p.Email, EmailNorm: p.EmailNorm,
+		EmailVerified: p.EmailVerified, Name: p.Name, GivenName: p.GivenName, FamilyName: p.FamilyName, MiddleName: p.MiddleName,
+		Nickname: p.Nickname, Profile: p.Profile, Picture: p.Picture, Website: p.Website, Gender: p.Gender, Birthdate: p.Birthdate,
+		Zoneinfo: p.Zoneinfo, Locale: p.Locale, PhoneNumber: p.PhoneNumber, PhoneNumberVerified: p.PhoneNumberVerified,
+		Address: p.Address, Roles: p.Roles,
+	}))
+	if err != nil {
+		return User{}, fmt.Errorf("change user %s: %w", id, err)
+	}
+	if err := record(ctx, tx, id, by, nil); err != nil {
+		return User{}, err
+	}
+	return ByID(ctx, tx, id)
 }
 
-// visible reports whether s has only characters that show: with a zero-width or a right-to-left character, two
-// names could look alike.
-func visible(s string) bool {
-	hidden := func(r rune) bool { return r == utf8.RuneError || r == ' ' || !unicode.IsPrint(r) }
-	return !strings.ContainsFunc(s, hidden)
+// SetEnabled disables an account, whose sessions and tokens then stop working at once, or enables it again, and records who
+// did. ErrUnknown: there is none.
+func SetEnabled(ctx context.Context, tx *store.Tx, id uuid.UUID, enabled bool, by audit.Party) error {
+	n, err := tx.UserSetEnabled(ctx, dbsqlc.UserSetEnabledParams{TenantID: tx.Tenant(), ID: id, AccountEnabled: enabled})
+	if err != nil {
+		return fmt.Errorf("set account %s enabled=%t: %w", id, enabled, err)
+	}
+	if n == 0 {
+		return ErrUnknown
+	}
+	return record(ctx, tx, id, by, map[string]string{"account_enabled": strconv.FormatBool(enabled)})
 }
 
-// validProfile allows line breaks, which a formatted address has.
-func validProfile(s string) bool {
-	bad := func(r rune) bool { return r == utf8.RuneError || unicode.IsControl(r) && r != '\n' && r != '\r' }
-	return utf8.RuneCountInString(s) <= maxProfile && !strings.ContainsFunc(s, bad)
+func record(ctx context.Context, tx *store.Tx, id uuid.UUID, by audit.Party, detail map[string]string) error {
+	return audit.Record(ctx, tx, audit.Event{
+		Type: audit.UserChanged, Status: audit.Success, Actor: by, Target: audit.User(id), Detail: detail,
+	})
+}
+
+// taken makes a unique violation ErrTaken.
+func taken(err error) error {
+	if _, conflict := errors.AsType[*store.Conflict](err); conflict {
+		return ErrTaken
+	}
+	return err
+}
+
+// unknown makes an account that is not there ErrUnknown.
+func unknown(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return ErrUnknown
+	}
+	return fmt.Errorf("load user: %w", err)
+}
+
+// row is what is stored of the description, once it has been checked.
+func (n New) row(id uuid.UUID) (dbsqlc.UserCreateParams, error) {
+	if n.Username == id.String() {
+		n.Username = ""
+	}
+	if err := n.Check(); err != nil {
+		return dbsqlc.UserCreateParams{}, err
+	}
+	p := dbsqlc.UserCreateParams{
+		ID: id, Username: strings.TrimSpace(n.Username), Email: optional(n.Email), Name: optional(n.Name), GivenName: optional(n.GivenName),
+		FamilyName: optional(n.FamilyName), MiddleName: optional(n.MiddleName), Nickname: optional(n.Nickname), Profile: optional(n.Profile),
+		Picture: optional(n.Picture), Website: optional(n.Website), Gender: optional(n.Gender), Birthdate: optional(n.Birthdate),
+		Zoneinfo: optional(n.Zoneinfo), Locale: optional(n.Locale), PhoneNumber: optional(n.PhoneNumber), Roles: n.Roles,
+	}
+	if p.Username == "" {
+		p.Username = id.String()
+	}
+	p.UsernameNorm = Fold(p.Username)
+	if p.Email != nil {
+		folded := Fold(*p.Email)
+		p.EmailNorm, p.EmailVerified = &folded, n.EmailVerified
+	}
+	p.PhoneNumberVerified = p.PhoneNumber != nil && n.PhoneNumberVerified
+	if p.Roles == nil {
+		p.Roles = []string{"user"}
+	}
+	if n.Address == nil || *n.Address == (Address{}) {
+		return p, nil
+	}
+	var err error
+	p.Address, err = json.Marshal(n.Address)
+	return p, err
+}
+
+// newOf is the opposite of row.
+func newOf(u User) (New, error) {
+	n := New{
+		Username: u.Username, Email: text(u.Email), EmailVerified: u.EmailVerified, Name: text(u.Name), GivenName: text(u.GivenName),
+		FamilyName: text(u.FamilyName), MiddleName: text(u.MiddleName), Nickname: text(u.Nickname), Profile: text(u.Profile),
+		Picture: text(u.Picture), Website: text(u.Website), Gender: text(u.Gender), Birthdate: text(u.Birthdate), Zoneinfo: text(u.Zoneinfo),
+		Locale: text(u.Locale), PhoneNumber: text(u.PhoneNumber), PhoneNumberVerified: u.PhoneNumberVerified, Roles: u.Roles,
+	}
+	if len(u.Address) > 0 {
+		if err := json.Unmarshal(u.Address, &n.Address); err != nil {
+			return New{}, fmt.Errorf("read address of user %s: %w", u.ID, err)
+		}
+	}
+	return n, nil
 }
 
 func optional(s string) *string {
@@ -160,9 +186,39 @@ func optional(s string) *string {
 	return &s
 }
 
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
 // ByID finds an account. store.ErrNotFound: none in this tenant.
 func ByID(ctx context.Context, tx *store.Tx, id uuid.UUID) (User, error) {
 	return tx.UserByID(ctx, dbsqlc.UserByIDParams{TenantID: tx.Tenant(), ID: id})
+}
+
+// Find finds an account by its id, email address or username, in this order. ErrUnknown: none in this tenant.
+func Find(ctx context.Context, tx *store.Tx, who string) (User, error) {
+	if id, err := uuid.Parse(who); err == nil {
+		if u, err := ByID(ctx, tx, id); !errors.Is(err, store.ErrNotFound) {
+			return u, err
+		}
+	}
+	u, _, err := ForLogin(ctx, tx, who)
+	if err != nil {
+		return User{}, unknown(err)
+	}
+	return u, nil
+}
+
+// List pages through the people of tx's tenant by their folded usernames: after is that of the last one seen.
+func List(ctx context.Context, tx *store.Tx, after string, limit int32) ([]User, error) {
+	list, err := tx.UserList(ctx, dbsqlc.UserListParams{TenantID: tx.Tenant(), After: after, PageSize: limit})
+	if err != nil {
+		return nil, fmt.Errorf("list users: %w", err)
+	}
+	return list, nil
 }
 
 // ForLogin finds the account that an email address or username leads to, and its password hash, which is empty when there

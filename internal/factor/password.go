@@ -8,11 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"parako/internal/dbsqlc"
+	"parako/internal/directory"
 	"parako/internal/problem"
 	"parako/internal/secret"
 	"parako/internal/store"
@@ -24,9 +27,17 @@ const (
 	MaxPasswordLength = 128
 )
 
-// ErrPasswordLength refuses a new password by its length.
-var ErrPasswordLength = problem.New(problem.Invalid, "password_length",
-	fmt.Sprintf("A password is %d to %d characters.", MinPasswordLength, MaxPasswordLength))
+// What is wrong with a new password: its length, which characters it lacks of those the tenant demands, or that it is little
+// more than what everybody knows of the person.
+var (
+	ErrPasswordLength  = errPasswordLength(MinPasswordLength)
+	ErrPasswordPolicy  = problem.New(problem.Invalid, "password_policy", "This password lacks characters that the password policy demands.")
+	ErrPasswordObvious = problem.New(problem.Invalid, "password_obvious", "A password cannot be a name, an email address or a username with little around it.")
+)
+
+func errPasswordLength(least int) *problem.Error {
+	return problem.New(problem.Invalid, "password_length", fmt.Sprintf("A password is %d to %d characters.", least, MaxPasswordLength))
+}
 
 // Passwords proves people by what they know, hashed with Argon2id. It is safe for concurrent use.
 type Passwords struct{ Hasher *secret.Hasher }
@@ -59,7 +70,53 @@ func tolerate(err error) error {
 	return err
 }
 
-// Hash checks a new password and hashes it. Call it outside a transaction.
+// Policy is what a tenant demands of a new password; the zero value demands [MinPasswordLength] and nothing else.
+type Policy struct {
+	MinLength        int // in characters
+	RequireUppercase bool
+	RequireLowercase bool
+	RequireNumbers   bool
+	RequireSymbols   bool
+}
+
+// Check finds what is wrong with a new password. known are words that belong to the person or to the service, which make no
+// password by themselves (NIST SP 800-63B-4 section 3.1.1.2). It takes no time to speak of.
+func (p Policy) Check(password string, known ...string) error {
+	least := max(p.MinLength, MinPasswordLength)
+	if n := utf8.RuneCountInString(password); n < least || n > MaxPasswordLength {
+		return errPasswordLength(least)
+	}
+	for _, class := range []struct {
+		required bool
+		is       func(rune) bool
+	}{
+		{p.RequireUppercase, unicode.IsUpper},
+		{p.RequireLowercase, unicode.IsLower},
+		{p.RequireNumbers, unicode.IsNumber},
+		{p.RequireSymbols, func(r rune) bool { return unicode.IsPunct(r) || unicode.IsSymbol(r) }},
+	} {
+		if class.required && !strings.ContainsFunc(password, class.is) {
+			return ErrPasswordPolicy
+		}
+	}
+	folded := directory.Fold(password)
+	for _, word := range known {
+		word = directory.Fold(word)
+		local, _, _ := strings.Cut(word, "@")
+		if littleMoreThan(folded, word) || littleMoreThan(folded, local) {
+			return ErrPasswordObvious
+		}
+	}
+	return nil
+}
+
+// littleMoreThan reports whether password is the word and fewer than four characters around it.
+func littleMoreThan(password, word string) bool {
+	const few = 4
+	return word != "" && strings.Contains(password, word) && utf8.RuneCountInString(password)-utf8.RuneCountInString(word) < few
+}
+
+// Hash hashes a new password. It refuses what no policy allows, by its length. Call it outside a transaction.
 func (p Passwords) Hash(ctx context.Context, password string) (string, error) {
 	if n := utf8.RuneCountInString(password); n < MinPasswordLength || n > MaxPasswordLength {
 		return "", ErrPasswordLength

@@ -10,6 +10,7 @@ import (
 
 	"parako/internal/directory"
 	"parako/internal/factor"
+	"parako/internal/problem"
 	"parako/internal/secret"
 	"parako/internal/store"
 	"parako/internal/testkit"
@@ -55,6 +56,55 @@ func TestVerify(t *testing.T) {
 				t.Errorf("Verify = %t, %q, %v, want %t without an upgrade", right, upgraded, err, tt.want)
 			}
 		})
+	}
+}
+
+func TestPolicy(t *testing.T) {
+	t.Parallel()
+	all := factor.Policy{MinLength: 10, RequireUppercase: true, RequireLowercase: true, RequireNumbers: true, RequireSymbols: true}
+	known := []string{"Countess", "ada.lovelace@acme.example", "", "Acme Rockets"}
+	tests := map[string]struct {
+		policy   factor.Policy
+		password string
+		want     error
+	}{
+		"eight characters":                {factor.Policy{}, "aaaaaaab", nil},
+		"seven characters":                {factor.Policy{}, "aaaaaaa", factor.ErrPasswordLength},
+		"seven characters in more bytes":  {factor.Policy{}, "ééééééé", factor.ErrPasswordLength},
+		"the most":                        {factor.Policy{}, strings.Repeat("é", 128), nil},
+		"one more":                        {factor.Policy{}, strings.Repeat("é", 129), factor.ErrPasswordLength},
+		"fewer than the tenant demands":   {factor.Policy{MinLength: 15}, "fourteen chars", factor.ErrPasswordLength},
+		"as many as the tenant demands":   {factor.Policy{MinLength: 15}, "fifteen chars!!", nil},
+		"a tenant cannot demand less":     {factor.Policy{MinLength: 3}, "abcd", factor.ErrPasswordLength},
+		"spaces count":                    {factor.Policy{}, "a b c d e", nil},
+		"everything":                      {all, "Rocket 2 ?", nil},
+		"everything in another script":    {all, "Ракета ٢ ؟", nil},
+		"without upper case":              {all, "rocket 2 ?", factor.ErrPasswordPolicy},
+		"without lower case":              {all, "ROCKET 2 ?", factor.ErrPasswordPolicy},
+		"without a number":                {all, "Rocket II ?", factor.ErrPasswordPolicy},
+		"without a symbol":                {all, "Rocket 2 x", factor.ErrPasswordPolicy},
+		"nothing is demanded by default":  {factor.Policy{}, "rocket x", nil},
+		"the name":                        {factor.Policy{}, "countess", factor.ErrPasswordObvious},
+		"the name in another case":        {factor.Policy{}, "COUNTESS", factor.ErrPasswordObvious},
+		"the name and a year":             {factor.Policy{}, "Countess!15", factor.ErrPasswordObvious},
+		"the name and more":               {factor.Policy{}, "countess1815", nil},
+		"the address":                     {factor.Policy{}, "ada.lovelace@acme.example", factor.ErrPasswordObvious},
+		"what stands before the @":        {factor.Policy{}, "ada.lovelace", factor.ErrPasswordObvious},
+		"the service":                     {factor.Policy{}, "1acme rockets", factor.ErrPasswordObvious},
+		"a word of the service":           {factor.Policy{}, "acme is nice", nil},
+		"what nobody knows of the person": {factor.Policy{}, "correct horse", nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if err := tt.policy.Check(tt.password, known...); !errors.Is(err, tt.want) {
+				t.Errorf("Check = %v, want %v", err, tt.want)
+			}
+		})
+	}
+	err := factor.Policy{MinLength: 15}.Check("short")
+	if p := problem.From(err); p.Message != "A password is 15 to 128 characters." {
+		t.Errorf("message = %q", p.Message)
 	}
 }
 

@@ -127,9 +127,10 @@ func (p *Provider) checkAuthorize(ctx context.Context, form url.Values, who clie
 		func() error { return p.checkResources(r) },
 		func() error { return p.runFosite(ctx, r) },
 		func() error { return p.checkChallenge(r) },
-		r.checkParameters,
+		func() error { return p.checkParameters(r) },
 		func() error { return p.checkClaims(r) },
 		func() error { return p.checkHint(r) },
+		r.checkCreate,
 	} {
 		if err := check(); err != nil {
 			return r, err
@@ -245,13 +246,22 @@ func (p *Provider) checkChallenge(r *authRequest) error {
 	return nil
 }
 
-// allowedPrompts are the values of prompt (OpenID Connect Core section 3.1.2.1).
-var allowedPrompts = []string{"none", "login", "consent", "select_account"}
+// promptCreate leads to the registration page (Initiating User Registration via OpenID Connect 1.0).
+const promptCreate = "create"
 
-func (r *authRequest) checkParameters() error {
+// promptValues are the values of prompt (OpenID Connect Core section 3.1.2.1) that the tenant allows.
+func (p *Provider) promptValues() []string {
+	values := []string{"none", "login", "consent", "select_account"}
+	if p.Settings.Security.Authentication.Signup.Enabled {
+		values = append(values, promptCreate)
+	}
+	return values
+}
+
+func (p *Provider) checkParameters(r *authRequest) error {
 	r.prompts = strings.Fields(r.form.Get("prompt"))
 	for _, prompt := range r.prompts {
-		if !slices.Contains(allowedPrompts, prompt) {
+		if !slices.Contains(p.promptValues(), prompt) {
 			return fosite.ErrInvalidRequest.WithHint("The prompt is not supported.")
 		}
 	}
@@ -314,15 +324,27 @@ func (p *Provider) checkHint(r *authRequest) error {
 	return nil
 }
 
-// needsLogin reports whether s, who may be nobody, must sign in again for the request.
+// checkCreate refuses a request for a new account that must also be a certain one.
+func (r *authRequest) checkCreate() error {
+	if r.prompted(promptCreate) && r.subject != "" {
+		return fosite.ErrInvalidRequest.WithHint("The prompt create asks for a new account, and the id_token_hint or the claims parameter for one there is.")
+	}
+	return nil
+}
+
+// needsLogin reports whether s, who may be nobody, must sign in again for the request. A new account is a login of somebody
+// else.
 func (p *Provider) needsLogin(r *authRequest, s *session.Session, now time.Time) bool {
 	switch {
-	case s == nil, r.prompted("login"):
+	case s == nil, r.prompted("login"), r.prompted(promptCreate):
 		return true
 	case !p.expects(r, s):
 		return true
+	case r.maxAge == nil:
+		return false
 	}
-	return r.maxAge != nil && now.Sub(s.AuthTime) >= *r.maxAge
+	// max_age=0 is prompt=login, also where the clock of the instance that saw the proof goes ahead of ours.
+	return *r.maxAge == 0 || now.Sub(s.AuthTime) >= *r.maxAge
 }
 
 // expects reports whether the client expects the person of the session, or nobody in particular.

@@ -62,7 +62,7 @@ func compose(p *Provider) *fosite.Fosite {
 		AudienceMatchingStrategy: fosite.ExactAudienceMatchingStrategy,
 		EnforcePKCE:              false, // authrequest.go decides of whom a challenge is demanded
 		OmitRedirectScopeParam:   true,
-		AllowedPromptValues:      allowedPrompts,
+		AllowedPromptValues:      p.promptValues(),
 		MinParameterEntropy:      1, // authorize.go fills in for clients that send no state
 		RedirectSecureChecker:    fosite.IsRedirectURISecure,
 		RefreshTokenScopes:       []string{}, // codeGrant decides

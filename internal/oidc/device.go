@@ -89,7 +89,7 @@ func (p *Provider) checkDevice(form url.Values, who client) (*authRequest, error
 	}
 	r.fosit.SetRequestedScopes(scopes)
 	r.fosit.SetRequestedAudience(r.form["resource"])
-	return r, r.checkParameters()
+	return r, p.checkParameters(r)
 }
 
 // userCodeTries is how often a user code may be taken before something else must be wrong.

@@ -133,7 +133,7 @@ func discoveryDocument(p *Provider) (document, error) {
 		ScopesSupported: p.scopesSupported(), ResponseTypesSupported: servedResponseTypes(f), ResponseModesSupported: servedResponseModes(f),
 		GrantTypesSupported: servedGrants(f), SubjectTypesSupported: []string{SubjectPublic, SubjectPairwise},
 		ClaimsSupported: p.claimsSupported(), ClaimTypesSupported: []string{"normal"}, ACRValuesSupported: acrValues,
-		CodeChallengeMethods: []string{"S256"}, PromptValuesSupported: allowedPrompts, DisplayValuesSupported: []string{"page"},
+		CodeChallengeMethods: []string{"S256"}, PromptValuesSupported: p.promptValues(), DisplayValuesSupported: []string{"page"},
 		UILocalesSupported: p.Settings.Application.Locales.Available,
 
 		TokenAuthMethods: append(slices.Clone(methods), authNone), TokenAuthAlgs: append([]string{string(jose.HS256)}, signing...),

@@ -29,6 +29,9 @@ type Waiting struct {
 	// DeviceIP is the address from which the device asked that the answer is for; empty when there is no device, and when the
 	// address is not known.
 	DeviceIP string
+	// MayRegister says whether a new account can answer the interaction: where the tenant lets people register, and the client
+	// expects nobody in particular.
+	MayRegister bool
 
 	request *authRequest
 }
@@ -65,6 +68,7 @@ func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string
 			return signin.ErrExpired.Because(err)
 		}
 		w.request.pushed = w.PushedID
+		w.MayRegister = p.Settings.Security.Authentication.Signup.Enabled && w.request.subject == ""
 		var consented []string
 		if w.Session != nil {
 			if consented, err = signin.Consented(ctx, tx, w.Session.User.ID, w.ClientID); err != nil {
@@ -73,6 +77,9 @@ func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string
 		}
 		w.Scopes = p.consentScopes(w.request)
 		w.Step = w.Next(w.Session, w.Client.IsInternalClient, w.Scopes, consented)
+		if w.Step == signin.StepLogin && w.request.prompted(promptCreate) {
+			w.Step = signin.StepRegister
+		}
 		return nil
 	})
 	if err != nil {

@@ -87,7 +87,7 @@ func (h *Handler) registering(c echo.Context, prefix string, do func(ctx context
 		return errOff
 	}
 	ctx := withOrigin(c.Request().Context(), Origin(c))
-	limit, caller := ratelimit.RegistrationRefused(), callerIP(ctx)
+	limit, caller := ratelimit.ClientRegistrationRefused(), callerIP(ctx)
 	if d := h.deps.Limiter.Allow(ctx, p.Tenant.ID, limit, caller); !d.Allowed {
 		h.deps.Metrics.RateLimited(limit.Name)
 		c.Response().Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(d.RetryAfter.Seconds()))))

@@ -46,8 +46,7 @@ func (h *Handler) authorizeByPost(c echo.Context) error {
 	if err := c.Request().ParseForm(); err != nil {
 		return formError(err)
 	}
-	c.Response().Header().Set("Cache-Control", "no-store")
-	return c.Redirect(http.StatusSeeOther, p.URL("/authorize")+"?"+c.Request().PostForm.Encode())
+	return redirect(c, p.URL("/authorize")+"?"+c.Request().PostForm.Encode())
 }
 
 // answer sends the browser where the answer says: by a redirect, or by a form that submits itself where scripts run and has a
@@ -55,10 +54,9 @@ func (h *Handler) authorizeByPost(c echo.Context) error {
 func (h *Handler) answer(c echo.Context, p *oidc.Provider, answer oidc.Answer, uiLocales string) error {
 	if answer.Form == nil {
 		header := c.Response().Header()
-		header.Set("Cache-Control", "no-store")
 		header.Set("Pragma", "no-cache")
 		header.Set("Referrer-Policy", "no-referrer")
-		return c.Redirect(http.StatusSeeOther, answer.Location)
+		return redirect(c, answer.Location)
 	}
 	view := AnswerView{Shell: h.shell(c, p, uiLocales), Action: answer.Location, Hidden: hidden(answer.Form)}
 	var page bytes.Buffer

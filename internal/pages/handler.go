@@ -59,7 +59,10 @@ func (h *Handler) Mount(e *echo.Echo) {
 	e.GET(oidc.Mount+"/authorize", h.authorize)
 	e.POST(oidc.Mount+"/authorize", h.authorizeByPost)
 	e.GET(oidc.Mount+"/interaction/:id", h.interaction)
+	e.GET(oidc.Mount+"/interaction/:id/login", h.loginPage)
 	e.POST(oidc.Mount+"/interaction/:id/login", h.login, own)
+	e.GET(oidc.Mount+"/interaction/:id/register", h.registerPage)
+	e.POST(oidc.Mount+"/interaction/:id/register", h.register, own)
 	e.POST(oidc.Mount+"/interaction/:id/confirm", h.consent, own)
 	e.POST(oidc.Mount+"/interaction/:id/abort", h.abort, own)
 	e.POST(oidc.Mount+"/interaction/:id/select", h.selectAccount, own)
@@ -114,6 +117,12 @@ func (h *Handler) shell(c echo.Context, p *oidc.Provider, uiLocales string) Shel
 func (h *Handler) locale(c echo.Context, available []string, fallback, uiLocales string) string {
 	r := c.Request()
 	return h.catalog.Negotiate(available, fallback, strings.Fields(uiLocales), h.cookies.Locale(r), r.Header.Get("Accept-Language"))
+}
+
+// redirect sends the browser on, with GET. What it depends on belongs to one person, or is good once: no cache may keep it.
+func redirect(c echo.Context, location string) error {
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.Redirect(http.StatusSeeOther, location)
 }
 
 // respond writes a page with its headers. destinations are where its form may lead, see [SecurityHeaders].

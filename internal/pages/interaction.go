@@ -41,6 +41,8 @@ func (h *Handler) interaction(c echo.Context) error {
 	switch w.Step {
 	case signin.StepLogin:
 		return h.showLogin(c, p, w, http.StatusOK, w.Request.Get("login_hint"), "")
+	case signin.StepRegister:
+		return redirect(c, p.URL("/interaction/"+w.ID.String()+"/register"))
 	case signin.StepSelect:
 		return h.showSelect(c, p, w)
 	case signin.StepConsent:
@@ -51,9 +53,12 @@ func (h *Handler) interaction(c echo.Context) error {
 }
 
 func (h *Handler) showLogin(c echo.Context, p *oidc.Provider, w oidc.Waiting, status int, identifier string, fault LoginError) error {
-	action := p.URL("/interaction/" + w.ID.String())
+	action, register := p.URL("/interaction/"+w.ID.String()), ""
+	if w.MayRegister {
+		register = action + "/register"
+	}
 	return respond(c, status, func(b *bytes.Buffer, v LoginView) error { return h.renderer.Login(b, v) }, LoginView{
-		Shell: h.shell(c, p, w.Request.Get("ui_locales")), Action: action + "/login", CancelAction: action + "/abort",
+		Shell: h.shell(c, p, w.Request.Get("ui_locales")), Action: action + "/login", CancelAction: action + "/abort", RegisterURL: register,
 		ClientName: w.Client.ClientName, ClientLogoURL: webLink(w.Client.LogoURI), Identifier: identifier, Error: fault,
 	}, w.RedirectURI)
 }
@@ -77,6 +82,18 @@ func (h *Handler) showConsent(c echo.Context, p *oidc.Provider, w oidc.Waiting) 
 	}, w.RedirectURI)
 }
 
+// loginPage shows the login page to someone who was sent to the registration and has an account.
+func (h *Handler) loginPage(c echo.Context) error {
+	p, w, err := h.waiting(c, "")
+	if err != nil {
+		return err
+	}
+	if w.Step != signin.StepLogin && w.Step != signin.StepRegister {
+		return redirect(c, p.URL("/interaction/"+w.ID.String()))
+	}
+	return h.showLogin(c, p, w, http.StatusOK, w.Request.Get("login_hint"), "")
+}
+
 // login takes the form of the login page.
 func (h *Handler) login(c echo.Context) error {
 	if err := c.Request().ParseForm(); err != nil {
@@ -96,15 +113,20 @@ func (h *Handler) login(c echo.Context) error {
 	if err != nil {
 		return h.loginFailed(c, p, w, form.Get("identifier"), err)
 	}
+	return h.signedIn(c, p, token, policy)
+}
+
+// signedIn goes on with whoever has just proved who they are.
+func (h *Handler) signedIn(c echo.Context, p *oidc.Provider, token string, policy session.Policy) error {
 	h.cookies.SetToken(c.Response(), p.Tenant.Slug, token, policy.Absolute)
-	p, w, err = h.waiting(c, token)
+	p, w, err := h.waiting(c, token)
 	if err != nil {
 		return err
 	}
 	if w.Step == signin.StepDone {
 		return h.complete(c, p, w, false)
 	}
-	return c.Redirect(http.StatusSeeOther, p.URL("/interaction/"+w.ID.String()))
+	return redirect(c, p.URL("/interaction/"+w.ID.String()))
 }
 
 // loginFailed shows the login page again when the person can do something about it there.
@@ -136,7 +158,7 @@ func (h *Handler) consent(c echo.Context) error {
 		return err
 	}
 	if w.Step != signin.StepConsent {
-		return c.Redirect(http.StatusSeeOther, p.URL("/interaction/"+w.ID.String()))
+		return redirect(c, p.URL("/interaction/"+w.ID.String()))
 	}
 	return h.complete(c, p, w, true)
 }
@@ -174,7 +196,7 @@ func (h *Handler) selectAccount(c echo.Context) error {
 			return err
 		}
 	}
-	return c.Redirect(http.StatusSeeOther, p.URL("/interaction/"+w.ID.String()))
+	return redirect(c, p.URL("/interaction/"+w.ID.String()))
 }
 
 // switchAccount asks for a login although someone is signed in.
@@ -186,7 +208,7 @@ func (h *Handler) switchAccount(c echo.Context) error {
 	if err := p.Switch(c.Request().Context(), w); err != nil {
 		return err
 	}
-	return c.Redirect(http.StatusSeeOther, p.URL("/interaction/"+w.ID.String()))
+	return redirect(c, p.URL("/interaction/"+w.ID.String()))
 }
 
 func (h *Handler) leave(c echo.Context, p *oidc.Provider, w oidc.Waiting, answer oidc.Answer) error {

@@ -51,7 +51,7 @@ func (h *Handler) logoutByPost(c echo.Context) error {
 	if err := c.Request().ParseForm(); err != nil {
 		return formError(err)
 	}
-	return c.Redirect(http.StatusSeeOther, p.URL("/session/end")+"?"+c.Request().PostForm.Encode())
+	return redirect(c, p.URL("/session/end")+"?"+c.Request().PostForm.Encode())
 }
 
 // logoutConfirmed takes the answer yes.
@@ -77,8 +77,7 @@ func (h *Handler) logoutConfirmed(c echo.Context) error {
 
 func (h *Handler) loggedOut(c echo.Context, p *oidc.Provider, request oidc.LogoutRequest) error {
 	if request.Location != "" {
-		c.Response().Header().Set("Cache-Control", "no-store")
-		return c.Redirect(http.StatusSeeOther, request.Location)
+		return redirect(c, request.Location)
 	}
 	view := LoggedOutView{Shell: h.shell(c, p, request.Fields.Get("ui_locales"))}
 	return respond(c, http.StatusOK, func(b *bytes.Buffer, v LoggedOutView) error { return h.renderer.LoggedOut(b, v) }, view)

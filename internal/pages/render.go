@@ -46,7 +46,7 @@ func NewRenderer(catalog *i18n.Catalog) (*Renderer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse layout: %w", err)
 	}
-	for _, page := range []string{"login", "select", "consent", "answer", "device", "device_done", "logout", "logged_out", "error", "home"} {
+	for _, page := range []string{"login", "register", "select", "consent", "answer", "device", "device_done", "logout", "logged_out", "error", "home"} {
 		english, err := shared.Clone()
 		if err != nil {
 			return nil, fmt.Errorf("copy layout: %w", err)
@@ -74,6 +74,12 @@ func NewRenderer(catalog *i18n.Catalog) (*Renderer, error) {
 func (r *Renderer) Login(w io.Writer, v LoginView) error {
 	v.Shell = r.shell(v.Shell)
 	return r.render(w, "login", v.Locale, v)
+}
+
+// Register writes the form for a new account.
+func (r *Renderer) Register(w io.Writer, v RegisterView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "register", v.Locale, v)
 }
 
 // Consent writes the question whether an application may have access.

@@ -34,6 +34,7 @@ func samples() map[string]sample {
 	const host = "https://photos.example"
 	return map[string]sample{
 		"zero_login":      func(r *Renderer, w io.Writer, s Shell) error { return r.Login(w, LoginView{Shell: s}) },
+		"zero_register":   func(r *Renderer, w io.Writer, s Shell) error { return r.Register(w, RegisterView{Shell: s}) },
 		"zero_consent":    func(r *Renderer, w io.Writer, s Shell) error { return r.Consent(w, ConsentView{Shell: s}) },
 		"zero_select":     func(r *Renderer, w io.Writer, s Shell) error { return r.Select(w, SelectView{Shell: s}) },
 		"zero_answer":     func(r *Renderer, w io.Writer, s Shell) error { return r.Answer(w, AnswerView{Shell: s}) },
@@ -44,13 +45,28 @@ func samples() map[string]sample {
 		"home_anonymous":  func(r *Renderer, w io.Writer, s Shell) error { return r.Home(w, HomeView{Shell: s}) },
 		"login": func(r *Renderer, w io.Writer, s Shell) error {
 			return r.Login(w, LoginView{
-				Shell: s, Action: "/interaction/1/login", CancelAction: "/interaction/1/abort", ClientName: "Photo Album",
+				Shell: s, Action: "/interaction/1/login", CancelAction: "/interaction/1/abort", RegisterURL: "/interaction/1/register",
+				ClientName: "Photo Album",
 			})
 		},
 		"login_error": func(r *Renderer, w io.Writer, s Shell) error {
 			return r.Login(w, LoginView{
 				Shell: s, Action: "/interaction/1/login", ClientName: "Photo Album", ClientLogoURL: host + "/logo.png",
 				Identifier: "alice@acme.example", Error: LoginInvalid,
+			})
+		},
+		"register": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Register(w, RegisterView{
+				Shell: s, Action: "/interaction/1/register", CancelAction: "/interaction/1/abort", LoginURL: "/interaction/1/login",
+				ClientName: "Photo Album", WithEmail: true, Email: "alice@acme.example", MinLength: 8, MaxLength: 128,
+			})
+		},
+		"register_error": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Register(w, RegisterView{
+				Shell: s, Action: "/interaction/1/register", ClientName: "Photo Album", ClientLogoURL: host + "/logo.png",
+				WithEmail: true, WithUsername: true, Email: "alice", Username: "a b", Name: "Alice", MinLength: 12, MaxLength: 128,
+				Uppercase: true, Lowercase: true, Number: true, Symbol: true, Error: RegisterRefused, EmailError: RegisterEmail,
+				UsernameError: RegisterUsername, PasswordError: RegisterPassword, NameError: RegisterName,
 			})
 		},
 		"consent": func(r *Renderer, w io.Writer, s Shell) error {
@@ -171,6 +187,17 @@ func TestEveryPageInEveryLocale(t *testing.T) {
 			checkPage(t, render(t, r, page, Shell{}), "en")
 		})
 	}
+	for _, e := range []RegisterError{
+		RegisterMissing, RegisterRefused, RegisterTooMany, RegisterEmail, RegisterUsername, RegisterPassword, RegisterObvious, RegisterName, "x",
+	} {
+		t.Run("register error/"+string(e), func(t *testing.T) {
+			t.Parallel()
+			page := func(r *Renderer, w io.Writer, s Shell) error {
+				return r.Register(w, RegisterView{Shell: s, WithEmail: true, Error: e, EmailError: e, PasswordError: e, NameError: e})
+			}
+			checkPage(t, render(t, r, page, Shell{}), "en")
+		})
+	}
 	for _, e := range []LoginError{
 		LoginMissing, LoginInvalid, LoginUnavailable, LoginDisabled, LoginBlocked, LoginUnverified, LoginTooMany, "x",
 	} {
@@ -185,7 +212,7 @@ func TestEveryPageInEveryLocale(t *testing.T) {
 // checkPage holds a page to what every page promises: well-formed, usable with a screen reader, translated, and at home under our CSP.
 func checkPage(t *testing.T, body, locale string) {
 	t.Helper()
-	if bad := regexp.MustCompile(`{{|<no value>|ZgotmplZ|\b(common|login|select|consent|answer|device|scope|logout|logged_out|home|error)\.[a-z_.]+`).
+	if bad := regexp.MustCompile(`{{|<no value>|ZgotmplZ|\b(common|login|register|select|consent|answer|device|scope|logout|logged_out|home|error)\.[a-z_.]+`).
 		FindString(body); bad != "" {
 		t.Errorf("the page contains %q", bad)
 	}
@@ -246,8 +273,13 @@ func checkElement(t *testing.T, n *html.Node, ids, labels map[string]bool) {
 		if a.Key == "style" || strings.HasPrefix(a.Key, "on") {
 			t.Errorf("<%s> has the attribute %s, which the CSP refuses", n.Data, a.Key)
 		}
-		if (a.Key == "aria-describedby" || a.Key == "aria-labelledby") && !ids[a.Val] {
-			t.Errorf("<%s> %s = %q, which is not on the page", n.Data, a.Key, a.Val)
+		if a.Key != "aria-describedby" && a.Key != "aria-labelledby" {
+			continue
+		}
+		for id := range strings.FieldsSeq(a.Val) {
+			if !ids[id] {
+				t.Errorf("<%s> %s = %q, which is not on the page", n.Data, a.Key, id)
+			}
 		}
 	}
 	switch n.Data {
@@ -392,8 +424,9 @@ func TestTemplatesAndMessagesAgree(t *testing.T) {
 		reason, isError := strings.CutPrefix(key, "error.")
 		reason, _, _ = strings.Cut(reason, ".")
 		login, isLogin := strings.CutPrefix(key, "login.error.")
+		register, isRegister := strings.CutPrefix(key, "register.error.")
 		viewed := isError && ErrorReason(reason).Valid() || isLogin && LoginError(login).Valid() || strings.HasPrefix(key, "scope.") ||
-			key == DeviceView{Error: DeviceInvalid}.ErrorKey()
+			isRegister && RegisterError(register).Valid() || key == DeviceView{Error: DeviceInvalid}.ErrorKey()
 		if !used[key] && !viewed {
 			t.Errorf("nothing shows the message %q", key)
 		}
@@ -410,18 +443,18 @@ func TestHostileValuesStayText(t *testing.T) {
 	for i, value := range hostile {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
-			var bodies [10]bytes.Buffer
+			var bodies [11]bytes.Buffer
 			login, consent, logout := LoginView{}, ConsentView{}, LogoutView{}
 			loggedOut, failure, home, choice, answer := LoggedOutView{}, ErrorView{}, HomeView{}, SelectView{}, AnswerView{}
-			device, deviceDone := DeviceView{}, DeviceDoneView{}
-			for _, view := range []any{&login, &consent, &logout, &loggedOut, &failure, &home, &choice, &answer, &device, &deviceDone} {
+			device, deviceDone, register := DeviceView{}, DeviceDoneView{}, RegisterView{}
+			for _, view := range []any{&login, &consent, &logout, &loggedOut, &failure, &home, &choice, &answer, &device, &deviceDone, &register} {
 				fill(reflect.ValueOf(view).Elem(), value)
 			}
 			if err := errors.Join(
 				r.Login(&bodies[0], login), r.Consent(&bodies[1], consent), r.Logout(&bodies[2], logout),
 				r.LoggedOut(&bodies[3], loggedOut), r.Error(&bodies[4], failure), r.Home(&bodies[5], home),
 				r.Select(&bodies[6], choice), r.Answer(&bodies[7], answer),
-				r.Device(&bodies[8], device), r.DeviceDone(&bodies[9], deviceDone),
+				r.Device(&bodies[8], device), r.DeviceDone(&bodies[9], deviceDone), r.Register(&bodies[10], register),
 			); err != nil {
 				t.Fatal(err)
 			}
@@ -527,7 +560,7 @@ func TestWriterErrorIsReturned(t *testing.T) {
 	}
 }
 
-// TestLoginPageWeight is the promise to people on 2G: page and stylesheet together stay below 15 kB, before any compression.
+// TestLoginPageWeight is the promise to people on 2G: either page with the stylesheet stays below 15 kB, before any compression.
 func TestLoginPageWeight(t *testing.T) {
 	t.Parallel()
 	r := newRenderer(t)
@@ -535,11 +568,35 @@ func TestLoginPageWeight(t *testing.T) {
 	for _, token := range r.sheet.tokens {
 		brand.Light[token], brand.Dark[token] = "#123456", "#abcdef"
 	}
-	page := []byte(render(t, r, samples()["login_error"], acme("ru")))
 	style := r.Stylesheet(brand).Body
-	t.Logf("login page %d bytes (%d gzip), stylesheet %d bytes (%d gzip)", len(page), gzipped(t, page), len(style), gzipped(t, style))
-	if total := len(page) + len(style); total >= 15_000 {
-		t.Errorf("together %d bytes, want fewer than 15000", total)
+	for _, name := range []string{"login_error", "register_error"} {
+		page := []byte(render(t, r, samples()[name], acme("ru")))
+		t.Logf("%s: page %d bytes (%d gzip), stylesheet %d bytes (%d gzip)", name, len(page), gzipped(t, page), len(style), gzipped(t, style))
+		if total := len(page) + len(style); total >= 15_000 {
+			t.Errorf("%s: together %d bytes, want fewer than 15000", name, total)
+		}
+	}
+}
+
+func TestRegisterFocus(t *testing.T) {
+	t.Parallel()
+	for want, v := range map[string]RegisterView{
+		"email":    {WithEmail: true, WithUsername: true},
+		"username": {WithUsername: true},
+		"password": {WithEmail: true, Email: "a@acme.example"},
+		"name":     {WithEmail: true, Email: "a@acme.example", NameError: RegisterName},
+	} {
+		if got := v.Focus(); got != want {
+			t.Errorf("Focus of %+v = %s, want %s", v, got, want)
+		}
+	}
+	taken := RegisterView{WithUsername: true, Username: "alice", Error: RegisterRefused}
+	if got := taken.Focus(); got != "username" {
+		t.Errorf("Focus = %s, want the identifier that is taken", got)
+	}
+	v := RegisterView{WithEmail: true, WithUsername: true, UsernameError: RegisterUsername, PasswordError: RegisterPassword}
+	if got := v.Focus(); got != "username" {
+		t.Errorf("Focus = %s, want the first that is wrong", got)
 	}
 }
 

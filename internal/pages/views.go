@@ -31,6 +31,7 @@ type LoginView struct {
 	Shell
 	Action        string // URL the form is posted to
 	CancelAction  string // URL of the cancel button; "" omits the button
+	RegisterURL   string // the page where the reader can make an account; "" omits the link
 	ClientName    string // the application the reader is on the way to; "" omits the line
 	ClientLogoURL string // shown beside ClientName; "" omits it
 	Identifier    string // what the reader typed before, or the login_hint of the request (OpenID Connect Core §3.1.2.1)
@@ -70,6 +71,92 @@ func (v LoginView) ErrorKey() string {
 		return "login.error." + string(LoginInvalid)
 	}
 	return "login.error." + string(v.Error)
+}
+
+// RegisterView is the form in which a person makes an account. It posts the fields email, username, password and name to Action, or
+// to CancelAction when the reader gives up.
+type RegisterView struct {
+	Shell
+	Action        string
+	CancelAction  string // "" omits the button
+	LoginURL      string // the sign-in page, for those who have an account; "" omits the link
+	ClientName    string // as in LoginView
+	ClientLogoURL string
+	WithEmail     bool // the identifiers on offer; with both, one is enough
+	WithUsername  bool
+	Email         string // what the reader typed before, or the login_hint of the request
+	Username      string
+	Name          string
+	// The rules of passwords: the length in characters, and what must be among them.
+	MinLength, MaxLength                 int
+	Uppercase, Lowercase, Number, Symbol bool
+	Error                                RegisterError // about the form as a whole
+	EmailError, UsernameError            RegisterError
+	PasswordError, NameError             RegisterError
+}
+
+// RegisterError says what is wrong with a registration. The zero value is nothing.
+type RegisterError string
+
+// The reasons a registration is refused. RegisterRefused does not say which of the details is another's.
+const (
+	RegisterMissing  RegisterError = "missing" // neither of two identifiers
+	RegisterRefused  RegisterError = "refused"
+	RegisterTooMany  RegisterError = "too_many"
+	RegisterEmail    RegisterError = "email"
+	RegisterUsername RegisterError = "username"
+	RegisterPassword RegisterError = "password" // against the rules
+	RegisterObvious  RegisterError = "obvious"  // a password that says who the person is
+	RegisterName     RegisterError = "name"
+)
+
+// Valid reports whether e is one of the constants; the empty RegisterError is not.
+func (e RegisterError) Valid() bool {
+	switch e {
+	case RegisterMissing, RegisterRefused, RegisterTooMany, RegisterEmail, RegisterUsername, RegisterPassword, RegisterObvious, RegisterName:
+		return true
+	}
+	return false
+}
+
+// Key returns the message key of e: "" when there is none, and the key of RegisterRefused for a value that is not a constant.
+func (e RegisterError) Key() string {
+	switch {
+	case e == "":
+		return ""
+	case !e.Valid():
+		return "register.error." + string(RegisterRefused)
+	}
+	return "register.error." + string(e)
+}
+
+// Focus returns the id of the field the reader continues in: the first that is wrong, else an identifier while there is none or
+// another one is needed, else the password.
+func (v RegisterView) Focus() string {
+	fields := []struct {
+		id      string
+		shown   bool
+		invalid RegisterError
+		value   string
+	}{
+		{"email", v.WithEmail, v.EmailError, v.Email},
+		{"username", v.WithUsername, v.UsernameError, v.Username},
+		{"password", true, v.PasswordError, ""},
+		{"name", true, v.NameError, v.Name},
+	}
+	for _, f := range fields {
+		if f.shown && f.invalid != "" {
+			return f.id
+		}
+	}
+	if v.Email == "" && v.Username == "" || v.Error == RegisterRefused {
+		for _, f := range fields {
+			if f.shown {
+				return f.id
+			}
+		}
+	}
+	return "password"
 }
 
 // ConsentView asks a signed-in person whether an application may have what it wants. It posts an empty form to Action (yes), DenyAction

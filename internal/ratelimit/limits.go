@@ -35,6 +35,15 @@ func LoginIdentifier() Limit { return Limit{Name: "login-identifier", Burst: 5, 
 // Subject: [IP].
 func LoginBruteIP() Limit { return Limit{Name: "login-brute-ip", Burst: 100, Period: 24 * time.Hour} }
 
+// Register bounds how many accounts are tried to be made from one address, whether they come to be or not. Subject: [IP].
+func Register() Limit { return Limit{Name: "register", Burst: 3, Period: time.Hour} }
+
+// RegisterRefused bounds how many registrations with a taken identifier a tenant answers, wherever they come from: each tells
+// who has an account. Those that succeed do not count. Subject: one for all.
+func RegisterRefused() Limit {
+	return Limit{Name: "register-refused", Burst: 100, Period: time.Hour}
+}
+
 // TokenRefused bounds how many refused token requests from one address are worth a row of the audit trail. Those beyond
 // are answered alike and only logged: otherwise anyone could fill the trail. Subject: [IP].
 func TokenRefused() Limit { return Limit{Name: "token-refused", Burst: 120, Period: time.Minute} }
@@ -50,14 +59,14 @@ func UserCodeIP() Limit { return Limit{Name: "user-code-ip", Burst: 5, Period: t
 // It takes two hundred addresses to use the limit up, and to keep people from connecting devices by that. Subject: none.
 func UserCodeTenant() Limit { return Limit{Name: "user-code-tenant", Burst: 1000, Period: time.Hour} }
 
-// RegistrationRefused bounds refused requests of applications that register or manage themselves from one address. Subject: [IP].
-func RegistrationRefused() Limit {
-	return Limit{Name: "registration-refused", Burst: 60, Period: 15 * time.Minute}
+// ClientRegistrationRefused bounds refused requests of applications that register or manage themselves from one address. Subject: [IP].
+func ClientRegistrationRefused() Limit {
+	return Limit{Name: "client-registration-refused", Burst: 60, Period: 15 * time.Minute}
 }
 
 // All returns every limit there is, for documentation and for the label values of metrics.
 func All() []Limit {
-	return []Limit{LoginIP(), LoginIdentifier(), LoginBruteIP(), TokenRefused(), UserCodeIP(), UserCodeTenant(), RegistrationRefused()}
+	return []Limit{LoginIP(), LoginIdentifier(), LoginBruteIP(), Register(), RegisterRefused(), TokenRefused(), UserCodeIP(), UserCodeTenant(), ClientRegistrationRefused()}
 }
 
 // IP is the subject of an address: an IPv4 address as it is, an IPv6 address cut to its /64, because every host owns

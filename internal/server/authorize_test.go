@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"parako/internal/oidc"
+	"parako/internal/session"
 	"parako/internal/testkit/app"
 )
 
@@ -156,8 +157,39 @@ func TestMaxAge(t *testing.T) {
 	if authTime(t, again) < authTime(t, first) {
 		t.Errorf("auth_time went from %v to %v", authTime(t, first), authTime(t, again))
 	}
-	if code := p.code(t, "max_age", "0"); code == "" {
-		t.Error("max_age=0 is never satisfied")
+	zero := p.tokens(t, "max_age", "0").text("id_token")
+	authTime(t, zero)
+
+	// A proof that another clock saw in the future is none for max_age=0, which is prompt=login.
+	p.age(t, zero, "-1 hour")
+	p.refused(t, "login_required", "max_age", "0", "prompt", "none")
+	p.shows(t, "login-form", "max_age", "0")
+	if got := p.answer(t, p.authorize(t, "max_age", "1")); got.Get("code") == "" {
+		t.Errorf("max_age=1 with a proof from the future: %v", got)
+	}
+}
+
+// TestVoluntaryParameters of OpenID Connect Core section 3.1.2.1: what cannot be done as asked is done as it can be, and the
+// answer says what was.
+func TestVoluntaryParameters(t *testing.T) {
+	t.Parallel()
+	a := app.New(t)
+	p := newParty(t, a, a.Acme, a.Acme.Web)
+	for _, pairs := range [][]string{
+		{"acr_values", "urn:mace:incommon:iap:silver urn:x"},
+		{"acr_values", session.ACRPassword + " urn:x"},
+		{"acr_values", ""},
+		{"display", "wap", "claims_locales", "de fr-CA", "ui_locales", "tlh"},
+		{"display", "hologram", "claims_locales", "not a language!", "ui_locales", "???", "login_hint", "nobody@globex.example"},
+	} {
+		tokens := p.tokens(t, append(pairs, "scope", "openid profile")...)
+		id := claimsOf(t, tokens.text("id_token"))
+		if id["acr"] != session.ACRPassword || id["sub"] != a.Acme.User.ID.String() {
+			t.Errorf("%q: acr %v of %v, want %s", pairs, id["acr"], id["sub"], session.ACRPassword)
+		}
+		if name := p.userinfo(t, tokens.text("access_token")).body["name"]; name != "Pat Person" {
+			t.Errorf("%q: name = %v", pairs, name)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"parako/internal/audit"
 	"parako/internal/directory"
+	"parako/internal/oidc"
 	"parako/internal/session"
 	"parako/internal/signin"
 	"parako/internal/store"
@@ -32,6 +33,8 @@ type holdings struct {
 	cookie, adminCookie string
 	// deviceCode and userCode are those of a request of a device that waits.
 	deviceCode, userCode string
+	// initial lets applications register; registered is one that did, and registration its token.
+	initial, registered, registration string
 	// pushed is the request_uri of a pushed request.
 	pushed            string
 	interaction, flow string
@@ -100,6 +103,13 @@ func hold(t *testing.T, a *app.App, m marked) holdings {
 	h.deviceCode, h.userCode = box.text("device_code"), box.text("user_code")
 	a.Superuser(t, "UPDATE parako.device_codes SET expires_at = now() + interval '1 hour' WHERE tenant_id = $1", m.ID)
 
+	h.initial = p.initialToken(t, func(n *oidc.NewRegistrationToken) { n.Uses = 1000 }).Token
+	own := p.do(t, jsonRequest(t.Context(), http.MethodPost, m.Issuer+"/register-rp", h.initial, map[string]any{
+		"client_name": m.word + " registered", "redirect_uris": []string{m.callback},
+	}))
+	expect(t, own, http.StatusCreated, "")
+	h.registered, h.registration = own.text("client_id"), own.text("registration_access_token")
+
 	machine := p.as(m.M2M)
 	h.service = machine.post(t, "/token", "grant_type", "client_credentials").text("access_token")
 	h.serviceBound = machine.post(t, "/token", "grant_type", "client_credentials", "resource", m.resource).text("access_token")
@@ -112,6 +122,7 @@ func hold(t *testing.T, a *app.App, m marked) holdings {
 		"code": h.code, "access token": h.access, "refresh token": h.refresh, "ID token": h.idToken, "token for a resource": h.bound,
 		"service's token": h.service, "service's token for a resource": h.serviceBound, "ETag": h.etags[0],
 		"pushed request": h.pushed, "device code": h.deviceCode, "user code": h.userCode,
+		"registration token": h.registration,
 	} {
 		if text == "" {
 			t.Fatalf("%s has no %s", m.word, name)
@@ -144,6 +155,7 @@ func (h holdings) alive(t *testing.T, a *app.App, m marked) {
 	}
 	expect(t, p.redeem(t, h.code), http.StatusOK, "")
 	expect(t, p.refresh(t, h.refresh), http.StatusOK, "")
+	expect(t, p.do(t, jsonRequest(t.Context(), http.MethodGet, m.Issuer+"/register-rp/"+h.registered, h.registration, nil)), http.StatusOK, "")
 	expect(t, p.as(m.box).post(t, "/token", "grant_type", deviceGrant, "device_code", h.deviceCode), http.StatusBadRequest, "authorization_pending")
 }
 
@@ -204,6 +216,11 @@ func (h holdings) belongings(t *testing.T, m, host marked) []belonging {
 		give("device code", load{grant: "=" + deviceGrant, field("device_code"): h.deviceCode}),
 		give("device code of its client", load{grant: "=" + deviceGrant, field("device_code"): h.deviceCode, field("client_id"): m.box.ID}),
 		give("user code", load{field("user_code"): h.userCode}),
+		give("initial access token", load{authorization: "Bearer " + h.initial}),
+		give("registered application", load{{inPath, "client_id"}: h.registered}),
+		give("registered application with its token", load{{inPath, "client_id"}: h.registered, authorization: "Bearer " + h.registration}),
+		give("address for a new account", load{field("email"): m.Email}),
+		give("username for a new account", load{field("username"): m.User.Username}),
 		give("pushed request", load{field("request_uri"): h.pushed}),
 		give("pushed request of its client", load{field("request_uri"): h.pushed, field("client_id"): m.SPA.ID}),
 		give("client", load{field("client_id"): m.SPA.ID, field("redirect_uri"): m.callback}),
@@ -321,6 +338,7 @@ func (h holdings) values(t *testing.T, a *app.App, m, host marked) []value {
 		"service's token": h.service, "session cookie": h.cookie, "flow": h.flow, "secret": m.Web.Secret, "email address": m.Email,
 		"redirect URI": m.callback, "resource": m.resource, "style sheet": h.sheet, "ETag": h.etags[0], "pushed request": h.pushed,
 		"device code": h.deviceCode, "user code": h.userCode,
+		"initial access token": h.initial, "registration token": h.registration,
 	} {
 		all = append(all, value{name, text, neverWas(text)})
 	}
@@ -328,7 +346,7 @@ func (h holdings) values(t *testing.T, a *app.App, m, host marked) []value {
 }
 
 var (
-	publicStart = regexp.MustCompile(`^(urn:ietf:params:oauth:request_uri:(parako_[a-z]{2}_)?|parako_[a-z]{2}_|https?://|urn:|eyJ[A-Za-z0-9_-]+\.)`)
+	publicStart = regexp.MustCompile(`^(urn:ietf:params:oauth:request_uri:(parako_[a-z]+_)?|(Bearer )?parako_[a-z]+_|https?://|urn:|eyJ[A-Za-z0-9_-]+\.)`)
 	typed       = regexp.MustCompile(`^[B-DF-HJ-NP-TV-XZ]{4}-[B-DF-HJ-NP-TV-XZ]{4}$`) // the code of a device
 	hexadecimal = regexp.MustCompile(`^[0-9a-f-]{8,}$`)
 )
@@ -365,7 +383,7 @@ func kindOf(text string) string {
 	case hexadecimal.MatchString(text):
 		return "hexadecimal"
 	case strings.HasPrefix(text, "parako_"):
-		return text[:len("parako_xx_")]
+		return publicStart.FindString(text)
 	case strings.HasPrefix(text, "eyJ"):
 		return "JWT"
 	case strings.Contains(text, "://"):

@@ -274,6 +274,28 @@ func (s *story) live(t *testing.T, w *witness) {
 			machine.post(t, "/token", "grant_type", grant, name, token, name+"_type", typeAccessToken)
 		}
 	}
+	initial := p.initialToken(t).Token
+	join := func(token string, pairs ...any) reply {
+		return p.do(t, jsonRequest(t.Context(), http.MethodPost, m.Issuer+"/register-rp", token, metadata(append([]any{"client_name", word("dynamic")}, pairs...)...)))
+	}
+	for _, got := range []reply{join("parako_iat_" + m.word), join(initial, "redirect_uris", []string{m.word}), join(initial, "audience", m.word)} {
+		if got.StatusCode == http.StatusCreated {
+			t.Errorf("%s: %s", m.word, got.Text)
+		}
+	}
+	joined := join(initial)
+	for _, token := range []string{"parako_rat_" + m.word, joined.text("registration_access_token")} {
+		for _, method := range []string{http.MethodGet, http.MethodDelete} {
+			p.do(t, jsonRequest(t.Context(), method, joined.text("registration_client_uri"), token, nil))
+		}
+	}
+	page = app.Get(t, p.browser, p.authorizeURL(with("prompt", "create")...))
+	for _, form := range []url.Values{
+		{"email": {m.Email}, "password": {word("long-password")}}, {"email": {word("mail")}, "password": {m.word}},
+		{"email": {"new@" + m.word + ".example"}, "password": {"correct horse staple"}, "name": {word("name")}},
+	} {
+		app.Post(t, p.step, strings.TrimSuffix(page.Request.URL.String(), "/register")+"/register", form)
+	}
 	box := p.as(m.box).begin(t)
 	p.as(m.box).poll(t, box)
 	p.as(m.box).post(t, "/device/auth", "scope", word("scope"))

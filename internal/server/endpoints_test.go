@@ -21,11 +21,16 @@ func TestUserinfo(t *testing.T) {
 	for scope, want := range map[string]map[string]any{
 		"openid": {},
 		"openid profile": {
-			"name": "Pat Person", "given_name": "Pat", "family_name": "Person", "preferred_username": "person", "locale": "en", "zoneinfo": "Europe/London",
+			"name": "Pat Person", "given_name": "Pat", "family_name": "Person", "middle_name": "Quinn", "nickname": "Patty",
+			"preferred_username": "person", "profile": "https://acme.example/people/pat", "picture": "https://acme.example/people/pat.png",
+			"website": "https://pat.example/", "gender": "female", "birthdate": "1990-04-23", "locale": "en", "zoneinfo": "Europe/London",
 		},
-		"openid email":                {"email": a.Acme.Email, "email_verified": true},
-		"openid phone":                {"phone_number": "+442071838750", "phone_number_verified": false},
-		"openid address":              {"address": map[string]any{"locality": "London", "country": "GB"}},
+		"openid email": {"email": a.Acme.Email, "email_verified": true},
+		"openid phone": {"phone_number": "+442071838750", "phone_number_verified": true},
+		"openid address": {"address": map[string]any{
+			"formatted": "1 Example Street\nLondon\nGreater London\nEC1A 1BB\nGB", "street_address": "1 Example Street", "locality": "London",
+			"region": "Greater London", "postal_code": "EC1A 1BB", "country": "GB",
+		}},
 		"openid email offline_access": {"email": a.Acme.Email, "email_verified": true},
 	} {
 		t.Run(scope, func(t *testing.T) {

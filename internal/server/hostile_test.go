@@ -216,6 +216,7 @@ func TestRepeatedParameters(t *testing.T) {
 func TestForeignForms(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
+	a.Configure(t, a.Acme, "security", openDoors)
 	p := newParty(t, a, a.Acme, a.Acme.Web)
 	page := app.Get(t, p.browser, p.authorizeURL())
 	device := newDevice(t, a, a.Acme).begin(t)
@@ -223,8 +224,11 @@ func TestForeignForms(t *testing.T) {
 	for _, header := range []http.Header{
 		{"Sec-Fetch-Site": {"cross-site"}}, {"Sec-Fetch-Site": {"same-site"}}, {"Origin": {"https://evil.example"}}, {"Origin": {"null"}},
 	} {
-		for _, target := range []string{page.Request.URL.String() + "/login", page.Request.URL.String() + "/confirm", a.Acme.Issuer + "/session/end/confirm", a.Acme.Issuer + "/device"} {
-			form := url.Values{"identifier": {a.Acme.Email}, "password": {app.Password}, "user_code": {device.text("user_code")}}
+		for _, target := range []string{
+			page.Request.URL.String() + "/login", page.Request.URL.String() + "/register", page.Request.URL.String() + "/confirm",
+			a.Acme.Issuer + "/session/end/confirm", a.Acme.Issuer + "/device",
+		} {
+			form := url.Values{"identifier": {a.Acme.Email}, "password": {app.Password}, "email": {"forged@acme.example"}, "user_code": {device.text("user_code")}}
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form.Encode()))
 			if err != nil {
 				t.Fatal(err)

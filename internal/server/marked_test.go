@@ -92,7 +92,7 @@ func settle(t *testing.T, a *app.App, created tenant.Tenant, word string, n int)
 		person := func(name, email, phone string, roles ...string) directory.User {
 			u, err := directory.Create(ctx, tx, directory.New{
 				Username: word + "-" + name, Email: email, EmailVerified: true, Name: name + " " + word, GivenName: name, FamilyName: word,
-				PhoneNumber: phone, Zoneinfo: "Mars/" + word, Roles: roles,
+				PhoneNumber: phone, Website: "https://" + word + ".example/" + name, Roles: roles,
 				Address: &directory.Address{Formatted: "1 " + word + " street", StreetAddress: "1 " + word + " street", Locality: word},
 			})
 			if err != nil {
@@ -136,6 +136,7 @@ func settle(t *testing.T, a *app.App, created tenant.Tenant, word string, n int)
 		features.OIDC.PushedAuthorizationRequests.Required, features.OIDC.DPoP.RequireNonce = false, false
 		for section, value := range map[string]any{
 			"features":    features,
+			"security":    json.RawMessage(openDoors),
 			"application": map[string]any{"title": word + " title"},
 			"branding": map[string]any{
 				"companyName": word + " company", "logo": "https://" + word + ".example/logo.svg",

@@ -74,9 +74,11 @@ type Security struct {
 	Authentication Authentication `json:"authentication"`
 }
 
-// Authentication holds the session's policy.
+// Authentication holds the policies of sessions, passwords and self-registration.
 type Authentication struct {
-	Session Session `json:"session"`
+	Session        Session        `json:"session"`
+	PasswordPolicy PasswordPolicy `json:"password_policy"`
+	Signup         Signup         `json:"signup"`
 }
 
 // Session bounds how long a browser stays signed in. Zero turns a bound off.
@@ -92,6 +94,37 @@ func (s Session) Idle() time.Duration { return time.Duration(s.IdleTimeoutMinute
 
 // Absolute is AbsoluteTimeoutHours as a duration; 0 is never.
 func (s Session) Absolute() time.Duration { return time.Duration(s.AbsoluteTimeoutHours) * time.Hour }
+
+// PasswordPolicy says what a new password is like. NIST SP 800-63B-4 section 3.1.1.2 advises against all but the length, so
+// the rest is off by default.
+type PasswordPolicy struct {
+	// MinLength in characters, 8 to 64. Default 8; where a password is the only proof, that document asks for 15.
+	MinLength        int  `json:"min_length"`
+	RequireUppercase bool `json:"require_uppercase"`
+	RequireLowercase bool `json:"require_lowercase"`
+	RequireNumbers   bool `json:"require_numbers"`
+	RequireSymbols   bool `json:"require_symbols"`
+}
+
+// Signup says whether people may make accounts for themselves.
+type Signup struct {
+	// Enabled offers registration on the login page, and by prompt=create. Default off.
+	Enabled bool `json:"enabled"`
+	// Methods are the identifiers that people may register, of [SignupMethods]. With both, one of them is enough. Default email.
+	Methods []string `json:"signup_methods"`
+	// RequireEmailVerification and RequirePhoneVerification cannot be true: the server sends neither mail nor SMS yet.
+	RequireEmailVerification bool `json:"require_email_verification"`
+	RequirePhoneVerification bool `json:"require_phone_verification"`
+}
+
+// The identifiers that people may register.
+const (
+	SignupEmail    = "email"
+	SignupUsername = "username"
+)
+
+// SignupMethods lists them, in the order they are shown.
+var SignupMethods = []string{SignupEmail, SignupUsername}
 
 // OIDC holds the protocol's numbers and names.
 type OIDC struct {
@@ -193,7 +226,11 @@ func Default() Settings {
 			},
 		},
 		Branding: Branding{Colors: Colors{Light: map[string]string{}, Dark: map[string]string{}}},
-		Security: Security{Authentication: Authentication{Session: Session{IdleTimeoutMinutes: 30, AbsoluteTimeoutHours: 24}}},
+		Security: Security{Authentication: Authentication{
+			Session:        Session{IdleTimeoutMinutes: 30, AbsoluteTimeoutHours: 24},
+			PasswordPolicy: PasswordPolicy{MinLength: 8},
+			Signup:         Signup{Methods: []string{SignupEmail}},
+		}},
 		Features: defaultFeatures(),
 		OIDC: OIDC{TokenTTL: TokenTTL{
 			AccessToken: 3600, ClientCredentials: 3600, IDToken: 3600, AuthorizationCode: 60, RefreshToken: 86400, Interaction: 600,

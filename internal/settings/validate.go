@@ -84,6 +84,8 @@ func (s *Settings) Validate() []string {
 	}
 	between("security.authentication.session.idle_timeout_minutes", s.Security.Authentication.Session.IdleTimeoutMinutes, 0, 525600)
 	between("security.authentication.session.absolute_timeout_hours", s.Security.Authentication.Session.AbsoluteTimeoutHours, 0, 8760)
+	between("security.authentication.password_policy.min_length", s.Security.Authentication.PasswordPolicy.MinLength, 8, 64)
+	s.Security.Authentication.Signup.validate(fault)
 	ttl := s.OIDC.TokenTTL
 	between("oidc.token_ttl.access_token", ttl.AccessToken, 1, 86400)
 	between("oidc.token_ttl.client_credentials", ttl.ClientCredentials, 1, 86400)
@@ -97,6 +99,21 @@ func (s *Settings) Validate() []string {
 	s.OIDC.validate(fault)
 	slices.Sort(faults)
 	return faults
+}
+
+// validate keeps a tenant from promising what the server cannot do: an address that must be verified could never be.
+func (s Signup) validate(fault func(path, want string)) {
+	const path = "security.authentication.signup."
+	known := func(method string) bool { return slices.Contains(SignupMethods, method) }
+	if len(s.Methods) == 0 || len(s.Methods) > len(SignupMethods) || !all(s.Methods, known) {
+		fault(path+"signup_methods", "must name "+strings.Join(SignupMethods, " or ")+", or both; other identifiers cannot be registered yet")
+	}
+	if s.RequireEmailVerification {
+		fault(path+"require_email_verification", "must be false: the server cannot send mail yet, so nobody could finish to register")
+	}
+	if s.RequirePhoneVerification {
+		fault(path+"require_phone_verification", "must be false: the server cannot send SMS yet, so nobody could finish to register")
+	}
 }
 
 // deviceMask is the form of a user code: at least 6 characters, at most 16, with hyphens in between.

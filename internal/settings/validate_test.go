@@ -44,7 +44,15 @@ func TestValidate(t *testing.T) {
 	ttl := func(change func(*settings.TokenTTL)) edit {
 		return func(s *settings.Settings) { change(&s.OIDC.TokenTTL) }
 	}
+	passwords := func(p settings.PasswordPolicy) edit {
+		return func(s *settings.Settings) { s.Security.Authentication.PasswordPolicy = p }
+	}
+	signup := func(up settings.Signup) edit {
+		return func(s *settings.Settings) { s.Security.Authentication.Signup = up }
+	}
 	const (
+		lengthFault  = "security.authentication.password_policy.min_length must be between 8 and 64"
+		methodFault  = "security.authentication.signup.signup_methods must name email or username, or both; other identifiers cannot be registered yet"
 		titleFault   = "application.title must be 1 to 255 characters on one line"
 		tagsFault    = "application.locales.available must be at most 100 language tags such as pt-BR"
 		defaultFault = "application.locales.default must be one of application.locales.available"
@@ -147,6 +155,30 @@ func TestValidate(t *testing.T) {
 			"security.authentication.session.absolute_timeout_hours must be between 0 and 8760",
 			"security.authentication.session.idle_timeout_minutes must be between 0 and 525600",
 		}},
+
+		"password: shortest": {passwords(settings.PasswordPolicy{MinLength: 8}), nil},
+		"password: longest":  {passwords(settings.PasswordPolicy{MinLength: 64, RequireSymbols: true}), nil},
+		"password: shorter":  {passwords(settings.PasswordPolicy{MinLength: 7}), []string{lengthFault}},
+		"password: nothing":  {passwords(settings.PasswordPolicy{}), []string{lengthFault}},
+		"password: longer":   {passwords(settings.PasswordPolicy{MinLength: 65}), []string{lengthFault}},
+
+		"signup: by email":           {signup(settings.Signup{Enabled: true, Methods: []string{"email"}}), nil},
+		"signup: by both":            {signup(settings.Signup{Enabled: true, Methods: []string{"username", "email"}}), nil},
+		"signup: by nothing":         {signup(settings.Signup{Enabled: true}), []string{methodFault}},
+		"signup: by telephone":       {signup(settings.Signup{Methods: []string{"email", "phone"}}), []string{methodFault}},
+		"signup: by custom":          {signup(settings.Signup{Methods: []string{"custom_identifier"}}), []string{methodFault}},
+		"signup: by email and again": {signup(settings.Signup{Methods: []string{"email", "email", "email"}}), []string{methodFault}},
+		"signup: with a verified address": {
+			signup(settings.Signup{Enabled: true, Methods: []string{"email"}, RequireEmailVerification: true, RequirePhoneVerification: true}),
+			[]string{
+				"security.authentication.signup.require_email_verification must be false: the server cannot send mail yet, so nobody could finish to register",
+				"security.authentication.signup.require_phone_verification must be false: the server cannot send SMS yet, so nobody could finish to register",
+			},
+		},
+		"signup: verification is refused when it is off, too": {
+			signup(settings.Signup{Methods: []string{"email"}, RequireEmailVerification: true}),
+			[]string{"security.authentication.signup.require_email_verification must be false: the server cannot send mail yet, so nobody could finish to register"},
+		},
 
 		"ttl: least": {
 			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{1, 1, 1, 1, 1, 30, 30, 5} }),

@@ -36,10 +36,11 @@ type Step string
 
 // The steps, in their order.
 const (
-	StepLogin   Step = "login"
-	StepSelect  Step = "select"
-	StepConsent Step = "consent"
-	StepDone    Step = "done"
+	StepLogin    Step = "login"
+	StepRegister Step = "register" // instead of the login, where the application asks for it
+	StepSelect   Step = "select"
+	StepConsent  Step = "consent"
+	StepDone     Step = "done"
 )
 
 // Interaction is a request for access that waits for a person: an authorization request, or that of a device.

@@ -73,7 +73,13 @@ func (l *Logins) Login(ctx context.Context, a Attempt) (string, error) {
 	if len(a.Identifier) > maxIdentifier || !utf8.ValidString(a.Identifier) || strings.ContainsRune(a.Identifier, 0) {
 		return "", ErrCredentials
 	}
-	refund, err := l.admit(ctx, a)
+	addr := address(a.Origin)
+	refund, err := l.admit(
+		ctx, a.Tenant,
+		charge{ratelimit.LoginIdentifier(), ratelimit.IdentifierFrom(directory.Fold(a.Identifier), addr)},
+		charge{ratelimit.LoginIP(), ratelimit.IP(addr)},
+		charge{ratelimit.LoginBruteIP(), ratelimit.IP(addr)},
+	)
 	if err != nil {
 		return "", err
 	}
@@ -98,7 +104,15 @@ func (l *Logins) Login(ctx context.Context, a Attempt) (string, error) {
 		l.Metrics.LoginAttempt(false, "password")
 		return "", l.failed(ctx, a, user, ErrDisabled)
 	}
-	token, err := l.signIn(ctx, a, user, upgraded)
+	token, err := l.signIn(ctx, a, func(ctx context.Context, tx *store.Tx) (directory.User, error) {
+		if upgraded == "" {
+			return user, nil
+		}
+		if err := factor.Put(ctx, tx, user.ID, upgraded); err != nil {
+			return directory.User{}, fmt.Errorf("renew password hash: %w", err)
+		}
+		return user, nil
+	})
 	if err != nil {
 		return "", err
 	}
@@ -107,30 +121,24 @@ func (l *Logins) Login(ctx context.Context, a Attempt) (string, error) {
 	return token, nil
 }
 
-// admit counts the attempt against its limits before the password is looked at, so that attempts in parallel cannot
-// overtake the count. refund takes it back when it turns out well: only failures count.
-func (l *Logins) admit(ctx context.Context, a Attempt) (refund func(), err error) {
-	addr, err := netip.ParseAddr(a.Origin.IP)
-	if err != nil {
-		addr = netip.IPv6Unspecified() // All callers without an address share one count.
-	}
-	type charge struct {
-		limit   ratelimit.Limit
-		subject string
-	}
+// charge is what an attempt counts against.
+type charge struct {
+	limit   ratelimit.Limit
+	subject string
+}
+
+// admit counts the attempt against its limits before anything is looked at, so that attempts in parallel cannot overtake the
+// count. refund takes it back when it turns out well, where only failures count.
+func (l *Logins) admit(ctx context.Context, tenant uuid.UUID, charges ...charge) (refund func(), err error) {
 	var charged []charge
 	refund = func() {
 		for _, c := range charged {
-			l.Limiter.Refund(ctx, a.Tenant, c.limit, c.subject)
+			l.Limiter.Refund(ctx, tenant, c.limit, c.subject)
 		}
 	}
-	for _, c := range []charge{
-		{ratelimit.LoginIdentifier(), ratelimit.IdentifierFrom(directory.Fold(a.Identifier), addr)},
-		{ratelimit.LoginIP(), ratelimit.IP(addr)},
-		{ratelimit.LoginBruteIP(), ratelimit.IP(addr)},
-	} {
+	for _, c := range charges {
 		c.limit.Burst *= max(l.Slack, 1)
-		d := l.Limiter.Allow(ctx, a.Tenant, c.limit, c.subject)
+		d := l.Limiter.Allow(ctx, tenant, c.limit, c.subject)
 		if !d.Allowed {
 			refund()
 			l.Metrics.RateLimited(c.limit.Name)
@@ -141,13 +149,26 @@ func (l *Logins) admit(ctx context.Context, a Attempt) (refund func(), err error
 	return refund, nil
 }
 
-func (l *Logins) signIn(ctx context.Context, a Attempt, user directory.User, upgraded string) (string, error) {
-	proof := session.Proof{
-		User: user, ACR: session.ACRPassword, AMR: []string{session.AMRPassword}, IP: a.Origin.IP, UserAgent: a.Origin.UserAgent,
+// address is where the attempt comes from. All callers without an address share one count.
+func address(from audit.Origin) netip.Addr {
+	addr, err := netip.ParseAddr(from.IP)
+	if err != nil {
+		return netip.IPv6Unspecified()
 	}
+	return addr
+}
+
+// signIn ties a session to the interaction, of the person that who finds or makes in the same transaction.
+func (l *Logins) signIn(ctx context.Context, a Attempt, who func(context.Context, *store.Tx) (directory.User, error)) (string, error) {
 	var token string
 	err := l.Store.InTenant(ctx, a.Tenant, func(ctx context.Context, tx *store.Tx) error {
-		s, fresh, err := startOrRenew(ctx, tx, a, proof)
+		user, err := who(ctx, tx)
+		if err != nil {
+			return err
+		}
+		s, fresh, err := startOrRenew(ctx, tx, a, session.Proof{
+			User: user, ACR: session.ACRPassword, AMR: []string{session.AMRPassword}, IP: a.Origin.IP, UserAgent: a.Origin.UserAgent,
+		})
 		if err != nil {
 			return fmt.Errorf("start session: %w", err)
 		}
@@ -158,11 +179,6 @@ func (l *Logins) signIn(ctx context.Context, a Attempt, user directory.User, upg
 		}
 		if n == 0 {
 			return ErrExpired
-		}
-		if upgraded != "" {
-			if err := factor.Put(ctx, tx, user.ID, upgraded); err != nil {
-				return fmt.Errorf("renew password hash: %w", err)
-			}
 		}
 		if err := tx.Later().UserSignedIn(ctx, dbsqlc.UserSignedInParams{TenantID: tx.Tenant(), ID: user.ID}); err != nil {
 			return err

@@ -155,7 +155,12 @@ func (a *App) AddTenant(tb testing.TB, slug string) Tenant {
 	check(tb, a.Store.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
 		if t.User, err = directory.Create(ctx, tx, directory.New{
 			Username: "person", Email: t.Email, EmailVerified: true, Name: "Pat Person", GivenName: "Pat", FamilyName: "Person",
-			PhoneNumber: "+442071838750", Locale: "en", Zoneinfo: "Europe/London", Address: &directory.Address{Locality: "London", Country: "GB"},
+			MiddleName: "Quinn", Nickname: "Patty", Profile: "https://" + slug + ".example/people/pat", Picture: "https://" + slug + ".example/people/pat.png",
+			Website: "https://pat.example/", Gender: "female", Birthdate: "1990-04-23", PhoneNumber: "+442071838750", PhoneNumberVerified: true,
+			Locale: "en", Zoneinfo: "Europe/London", Address: &directory.Address{
+				Formatted: "1 Example Street\nLondon\nGreater London\nEC1A 1BB\nGB", StreetAddress: "1 Example Street", Locality: "London",
+				Region: "Greater London", PostalCode: "EC1A 1BB", Country: "GB",
+			},
 		}); err != nil {
 			return err
 		}
