@@ -45,6 +45,7 @@ func commands() []command {
 		{"settings", "what a tenant can adjust: show, put", tenantSettings},
 		{"client", "administer a tenant's clients: create, list, update, rotate-secret, disable, enable, delete", clients},
 		{"admin", "administer a tenant's people: create-user", admin},
+		{"logout", "single sign-out: failures", logouts},
 	}
 }
 

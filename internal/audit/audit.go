@@ -32,6 +32,7 @@ const (
 	TokenRevoked        Type = "token.revoked"
 	TokenReused         Type = "token.reuse_detected"
 	LoggedOut           Type = "logout"
+	LogoutUndelivered   Type = "logout.undelivered"
 	ClientCreated       Type = "client.created"
 	ClientChanged       Type = "client.changed"
 	ClientDeleted       Type = "client.deleted"

@@ -30,6 +30,7 @@ func (p *Provider) Expire(ctx context.Context) error {
 			q.RevokedTokenExpire(ctx, dbsqlc.RevokedTokenExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.PushedRequestExpire(ctx, dbsqlc.PushedRequestExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.ClientAssertionExpire(ctx, dbsqlc.ClientAssertionExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
+			q.LogoutDeliveryExpire(ctx, dbsqlc.LogoutDeliveryExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.SessionExpire(ctx, dbsqlc.SessionExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 		)
 	})

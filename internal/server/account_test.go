@@ -66,7 +66,9 @@ func TestExpiredRowsAreRemoved(t *testing.T) {
 	p, other := newParty(t, a, a.Acme, a.Acme.Web), newParty(t, a, a.Globex, a.Globex.Web)
 	p.tokens(t, "scope", "openid offline_access")
 	other.tokens(t, "scope", "openid offline_access")
-	tables := []string{"interactions", "codes", "access_tokens", "refresh_tokens", "grants", "sessions"}
+	p.delivery(t)
+	other.delivery(t)
+	tables := []string{"interactions", "codes", "access_tokens", "refresh_tokens", "grants", "sessions", "logout_deliveries"}
 	count := func(tenant app.Tenant, table string) int {
 		return len(a.DB.Ask(t, tenant.ID, "SELECT 'x' FROM parako."+table))
 	}
