@@ -127,22 +127,24 @@ func TestOpenIDClientForNode(t *testing.T) {
 
 func openIDClient(t *testing.T, program string, input openIDClientInput) openIDClientResult {
 	t.Helper()
-	text, err := json.Marshal(input)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), program, "openid-client.mjs")
+	var result openIDClientResult
+	runNode(t, program, "openid-client.mjs", input, &result)
+	return result
+}
+
+// runNode gives the script the input and reads what it prints into result.
+func runNode(t *testing.T, program, script string, input, result any) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, script)
 	var problems bytes.Buffer
-	cmd.Dir, cmd.Stdin, cmd.Stderr = interop, bytes.NewReader(text), &problems
+	cmd.Dir, cmd.Stdin, cmd.Stderr = interop, bytes.NewReader(mustJSON(t, input)), &problems
 	output, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("openid-client: %v\n%s", err, &problems)
+		t.Fatalf("%s: %v\n%s", script, err, &problems)
 	}
-	var result openIDClientResult
-	if err := json.Unmarshal(output, &result); err != nil {
-		t.Fatalf("openid-client printed %s: %v", output, err)
+	if err := json.Unmarshal(output, result); err != nil {
+		t.Fatalf("%s printed %s: %v", script, output, err)
 	}
-	return result
 }
 
 // checkOpenIDClient checks what holds for every client of the tenant.
