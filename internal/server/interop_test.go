@@ -2,7 +2,10 @@ package server_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -31,6 +34,38 @@ func node(t *testing.T) string {
 		t.Skipf("needs Node.js and npm ci in tools/interop, which CI has: %v", err)
 	}
 	return program
+}
+
+// loopback reaches this machine, whatever name an address has for it.
+func loopback(t *testing.T) *http.Transport {
+	t.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+// page asks for pages as browsers do. Applications tell by that who can be sent away to sign in.
+type page struct{ http.RoundTripper }
+
+func (p page) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Accept", "text/html")
+	return p.RoundTripper.RoundTrip(r)
+}
+
+// visitor is the browser of somebody who uses an application on this machine. It keeps cookies, and follows redirects to the
+// server and no others.
+func visitor(t *testing.T, a *app.App) *http.Client {
+	t.Helper()
+	browser := a.Browser(t)
+	browser.Transport = page{loopback(t)}
+	return browser
 }
 
 // openIDClientInput and openIDClientResult are what openid-client.mjs reads and prints.
