@@ -74,6 +74,7 @@ var fences = []fence{
 		code:   []string{"internal/store"},
 		tests:  []string{"db"},
 	},
+	{module: "github.com/riverqueue/river", code: []string{"internal/jobs"}},
 	{module: "github.com/redis/rueidis", code: []string{"internal/cache", "internal/ratelimit"}},
 	{module: "github.com/ory/fosite", code: []string{"internal/oidc"}},
 	{

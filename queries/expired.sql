@@ -101,3 +101,12 @@ DELETE FROM parako.registration_tokens AS r
                  WHERE e.tenant_id = @tenant_id
                    AND e.expires_at < @before::timestamptz
                  LIMIT @page_size);
+
+-- name: LogoutDeliveryExpire :exec
+DELETE FROM parako.logout_deliveries AS d
+ WHERE d.tenant_id = @tenant_id
+   AND d.id IN (SELECT e.id
+                  FROM parako.logout_deliveries AS e
+                 WHERE e.tenant_id = @tenant_id
+                   AND e.expires_at < @before
+                 LIMIT @page_size);

@@ -31,7 +31,7 @@ UPDATE parako.grants
    AND revoked_at IS NULL;
 
 -- GrantRevokeBySession ends what dies with a session: every grant without offline_access.
--- name: GrantRevokeBySession :execrows
+-- name: GrantRevokeBySession :exec
 UPDATE parako.grants
    SET revoked_at = now()
  WHERE tenant_id = @tenant_id

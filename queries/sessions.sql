@@ -22,12 +22,14 @@ UPDATE parako.sessions
  WHERE tenant_id = @tenant_id
    AND id = @id;
 
--- name: SessionEnd :execrows
-UPDATE parako.sessions
-   SET ended_at = now()
- WHERE tenant_id = @tenant_id
-   AND id = @id
-   AND ended_at IS NULL;
+-- SessionEnd ends a session once: no row afterwards. It tells whose it was.
+-- name: SessionEnd :one
+   UPDATE parako.sessions
+      SET ended_at = now()
+    WHERE tenant_id = @tenant_id
+      AND id = @id
+      AND ended_at IS NULL
+RETURNING user_id;
 
 -- SessionRenew keeps a session through a new login of the same person: another token, a later time of proof.
 -- name: SessionRenew :execrows

@@ -46,6 +46,7 @@ func commands() []command {
 		{"client", "administer a tenant's clients: create, list, update, rotate-secret, disable, enable, delete, token", clients},
 		{"user", "administer a tenant's people: create, list, show, update, disable, enable", users},
 		{"admin", "the same as user create: create-user", admin},
+		{"logout", "single sign-out: failures", logouts},
 	}
 }
 

@@ -142,6 +142,27 @@ func (q *Queries) InteractionExpire(ctx context.Context, arg InteractionExpirePa
 	return err
 }
 
+const logoutDeliveryExpire = `-- name: LogoutDeliveryExpire :exec
+DELETE FROM parako.logout_deliveries AS d
+ WHERE d.tenant_id = $1
+   AND d.id IN (SELECT e.id
+                  FROM parako.logout_deliveries AS e
+                 WHERE e.tenant_id = $1
+                   AND e.expires_at < $2
+                 LIMIT $3)
+`
+
+type LogoutDeliveryExpireParams struct {
+	TenantID uuid.UUID
+	Before   time.Time
+	PageSize int32
+}
+
+func (q *Queries) LogoutDeliveryExpire(ctx context.Context, arg LogoutDeliveryExpireParams) error {
+	_, err := q.db.Exec(ctx, logoutDeliveryExpire, arg.TenantID, arg.Before, arg.PageSize)
+	return err
+}
+
 const pushedRequestExpire = `-- name: PushedRequestExpire :exec
 DELETE FROM parako.pushed_requests AS r
  WHERE r.tenant_id = $1

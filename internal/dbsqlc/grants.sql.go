@@ -499,7 +499,7 @@ func (q *Queries) GrantRevoke(ctx context.Context, arg GrantRevokeParams) (int64
 	return result.RowsAffected(), nil
 }
 
-const grantRevokeBySession = `-- name: GrantRevokeBySession :execrows
+const grantRevokeBySession = `-- name: GrantRevokeBySession :exec
 UPDATE parako.grants
    SET revoked_at = now()
  WHERE tenant_id = $1
@@ -514,12 +514,9 @@ type GrantRevokeBySessionParams struct {
 }
 
 // GrantRevokeBySession ends what dies with a session: every grant without offline_access.
-func (q *Queries) GrantRevokeBySession(ctx context.Context, arg GrantRevokeBySessionParams) (int64, error) {
-	result, err := q.db.Exec(ctx, grantRevokeBySession, arg.TenantID, arg.SessionID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) GrantRevokeBySession(ctx context.Context, arg GrantRevokeBySessionParams) error {
+	_, err := q.db.Exec(ctx, grantRevokeBySession, arg.TenantID, arg.SessionID)
+	return err
 }
 
 const refreshTokenByID = `-- name: RefreshTokenByID :one

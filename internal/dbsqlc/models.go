@@ -28,42 +28,6 @@ type AccessToken struct {
 	Act json.RawMessage
 }
 
-// Global: a partition holds the events of all tenants. Written by audit.expire.
-type AuditDrop struct {
-	Partition string
-	Until     time.Time
-	Rows      int64
-	DroppedAt time.Time
-	DroppedBy string
-}
-
-// No UPDATE and no DELETE is granted to anyone.
-type AuditEvent struct {
-	TenantID   uuid.UUID
-	ID         uuid.UUID
-	OccurredAt time.Time
-	Type       string
-	Status     string
-	ActorType  string
-	ActorID    string
-	TargetType string
-	TargetID   string
-	ClientID   string
-	RequestID  string
-	IP         string
-	UserAgent  string
-	Detail     json.RawMessage
-}
-
-// By months as audit_events, and dropped together with them. The seal stays.
-type AuditLeaves struct {
-	TenantID uuid.UUID
-	LastAt   time.Time
-	SealNo   int64
-	EventIds []uuid.UUID
-	Hashes   [][]byte
-}
-
 // hash covers the other columns and, through previous, every seal before. What is older than horizon and not sealed came too late. No UPDATE and no DELETE is granted to anyone.
 type AuditSeal struct {
 	TenantID uuid.UUID
@@ -124,13 +88,6 @@ type Client struct {
 	RegistrationPolicy json.RawMessage
 }
 
-// id is the digest of client_id and jti of a client assertion (RFC 7523): the insert that succeeds has used it up.
-type ClientAssertion struct {
-	TenantID  uuid.UUID
-	ID        []byte
-	ExpiresAt time.Time
-}
-
 // Authorization codes (RFC 6749 section 4.1.2). spent_at is set by one conditional UPDATE.
 type Code struct {
 	TenantID            uuid.UUID
@@ -145,16 +102,6 @@ type Code struct {
 	SpentAt             *time.Time
 	// The key that must redeem the code (RFC 9449 section 10).
 	DpopJkt *string
-}
-
-type Consent struct {
-	TenantID  uuid.UUID
-	ID        uuid.UUID
-	UserID    uuid.UUID
-	ClientID  string
-	Scopes    []string
-	CreatedAt time.Time
-	UpdatedAt time.Time
 }
 
 // One per tenant. Destroying the row destroys every secret of the tenant.
@@ -225,6 +172,21 @@ type Interaction struct {
 	DeviceID []byte
 }
 
+// A job of schema jobs leads to each row. It is gone when the client has been told; failed_at is set when that was given up. The person and the session may be gone by then.
+type LogoutDelivery struct {
+	TenantID  uuid.UUID
+	ID        uuid.UUID
+	ClientID  string
+	UserID    uuid.UUID
+	SessionID uuid.UUID
+	Attempts  int32
+	LastError string
+	CreatedAt time.Time
+	TriedAt   *time.Time
+	FailedAt  *time.Time
+	ExpiresAt time.Time
+}
+
 // id is the digest of the request_uri; request is the validated request as a form. spent_at is set when a code is issued.
 type PushedRequest struct {
 	TenantID  uuid.UUID
@@ -261,13 +223,6 @@ type RegistrationToken struct {
 	CreatedAt time.Time
 	ExpiresAt *time.Time
 	RevokedAt *time.Time
-}
-
-// jti of JSON Web Tokens that are not stored but were revoked; kept until they would have expired.
-type RevokedToken struct {
-	TenantID  uuid.UUID
-	ID        string
-	ExpiresAt time.Time
 }
 
 // id is the sid claim; the cookie carries another secret, kept here as a digest.
@@ -314,24 +269,6 @@ type Tenant struct {
 	UpdatedAt time.Time
 }
 
-// Global and without foreign key: it is read before the tenant is known. The application can look one name up; it cannot list them.
-type TenantLocator struct {
-	Kind       string
-	Name       string
-	TenantID   uuid.UUID
-	VerifiedAt *time.Time
-	CreatedAt  time.Time
-}
-
-type TenantSetting struct {
-	TenantID  uuid.UUID
-	ID        uuid.UUID
-	Section   string
-	Version   int64
-	Value     json.RawMessage
-	UpdatedAt time.Time
-}
-
 // username_norm and email_norm are folded by the application: an index on lower() cannot be used under row-level security.
 type User struct {
 	TenantID            uuid.UUID
@@ -361,13 +298,4 @@ type User struct {
 	LastLoginAt         *time.Time
 	CreatedAt           time.Time
 	UpdatedAt           time.Time
-}
-
-// hash is a PHC string (Argon2id).
-type UserPassword struct {
-	TenantID  uuid.UUID
-	ID        uuid.UUID
-	UserID    uuid.UUID
-	Hash      string
-	UpdatedAt time.Time
 }

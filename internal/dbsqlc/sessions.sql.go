@@ -116,12 +116,13 @@ func (q *Queries) SessionCreate(ctx context.Context, arg SessionCreateParams) er
 	return err
 }
 
-const sessionEnd = `-- name: SessionEnd :execrows
-UPDATE parako.sessions
-   SET ended_at = now()
- WHERE tenant_id = $1
-   AND id = $2
-   AND ended_at IS NULL
+const sessionEnd = `-- name: SessionEnd :one
+   UPDATE parako.sessions
+      SET ended_at = now()
+    WHERE tenant_id = $1
+      AND id = $2
+      AND ended_at IS NULL
+RETURNING user_id
 `
 
 type SessionEndParams struct {
@@ -129,12 +130,12 @@ type SessionEndParams struct {
 	ID       uuid.UUID
 }
 
-func (q *Queries) SessionEnd(ctx context.Context, arg SessionEndParams) (int64, error) {
-	result, err := q.db.Exec(ctx, sessionEnd, arg.TenantID, arg.ID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+// SessionEnd ends a session once: no row afterwards. It tells whose it was.
+func (q *Queries) SessionEnd(ctx context.Context, arg SessionEndParams) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, sessionEnd, arg.TenantID, arg.ID)
+	var user_id uuid.UUID
+	err := row.Scan(&user_id)
+	return user_id, err
 }
 
 const sessionRenew = `-- name: SessionRenew :execrows

@@ -140,7 +140,7 @@ func (p *Provider) checkAuthorize(ctx context.Context, form url.Values, who clie
 }
 
 func (r *authRequest) unsupported() error {
-	if r.form.Has("registration") {
+	if r.form.Get("registration") != "" {
 		return fosite.ErrRegistrationNotSupported
 	}
 	for _, values := range r.form {

@@ -100,7 +100,7 @@ func (p *Provider) Logout(ctx context.Context, token, clientID string, from audi
 		if err != nil || s == nil {
 			return err
 		}
-		if err := session.End(ctx, tx, s.ID); err != nil {
+		if _, err := session.End(ctx, tx, s.ID, p.SessionPolicy()); err != nil {
 			return err
 		}
 		return audit.Record(ctx, tx, audit.Event{

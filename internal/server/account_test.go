@@ -70,7 +70,9 @@ func TestExpiredRowsAreRemoved(t *testing.T) {
 	newDevice(t, a, a.Globex).begin(t)
 	p.initialToken(t)
 	other.initialToken(t)
-	tables := []string{"interactions", "codes", "access_tokens", "refresh_tokens", "grants", "registration_tokens", "sessions", "device_codes"}
+	p.delivery(t)
+	other.delivery(t)
+	tables := []string{"interactions", "codes", "access_tokens", "refresh_tokens", "grants", "registration_tokens", "sessions", "device_codes", "logout_deliveries"}
 	count := func(tenant app.Tenant, table string) int {
 		return len(a.DB.Ask(t, tenant.ID, "SELECT 'x' FROM parako."+table))
 	}

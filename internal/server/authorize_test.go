@@ -320,6 +320,10 @@ func TestAuthorizeVariants(t *testing.T) {
 			t.Errorf("error without state: %v", got)
 		}
 	})
+	t.Run("a parameter without a value is none", func(t *testing.T) {
+		t.Parallel()
+		silent(t, "registration", "", "request", "", "request_uri", "", "max_age", "", "prompt", "")
+	})
 	t.Run("state is returned as it came", func(t *testing.T) {
 		t.Parallel()
 		for _, state := range []string{"x", "a b+c&d=e#f%20é✓", strings.Repeat("s", 4000)} {

@@ -2,7 +2,10 @@ package server_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -31,6 +34,38 @@ func node(t *testing.T) string {
 		t.Skipf("needs Node.js and npm ci in tools/interop, which CI has: %v", err)
 	}
 	return program
+}
+
+// loopback reaches this machine, whatever name an address has for it.
+func loopback(t *testing.T) *http.Transport {
+	t.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+// page asks for pages as browsers do. Applications tell by that who can be sent away to sign in.
+type page struct{ http.RoundTripper }
+
+func (p page) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Accept", "text/html")
+	return p.RoundTripper.RoundTrip(r)
+}
+
+// visitor is the browser of somebody who uses an application on this machine. It keeps cookies, and follows redirects to the
+// server and no others.
+func visitor(t *testing.T, a *app.App) *http.Client {
+	t.Helper()
+	browser := a.Browser(t)
+	browser.Transport = page{loopback(t)}
+	return browser
 }
 
 // openIDClientInput and openIDClientResult are what openid-client.mjs reads and prints.
@@ -127,22 +162,24 @@ func TestOpenIDClientForNode(t *testing.T) {
 
 func openIDClient(t *testing.T, program string, input openIDClientInput) openIDClientResult {
 	t.Helper()
-	text, err := json.Marshal(input)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), program, "openid-client.mjs")
+	var result openIDClientResult
+	runNode(t, program, "openid-client.mjs", input, &result)
+	return result
+}
+
+// runNode gives the script the input and reads what it prints into result.
+func runNode(t *testing.T, program, script string, input, result any) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, script)
 	var problems bytes.Buffer
-	cmd.Dir, cmd.Stdin, cmd.Stderr = interop, bytes.NewReader(text), &problems
+	cmd.Dir, cmd.Stdin, cmd.Stderr = interop, bytes.NewReader(mustJSON(t, input)), &problems
 	output, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("openid-client: %v\n%s", err, &problems)
+		t.Fatalf("%s: %v\n%s", script, err, &problems)
 	}
-	var result openIDClientResult
-	if err := json.Unmarshal(output, &result); err != nil {
-		t.Fatalf("openid-client printed %s: %v", output, err)
+	if err := json.Unmarshal(output, result); err != nil {
+		t.Fatalf("%s printed %s: %v", script, output, err)
 	}
-	return result
 }
 
 // checkOpenIDClient checks what holds for every client of the tenant.

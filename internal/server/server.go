@@ -21,6 +21,7 @@ import (
 	"parako/internal/cache"
 	"parako/internal/config"
 	"parako/internal/factor"
+	"parako/internal/jobs"
 	"parako/internal/oidc"
 	"parako/internal/outbound"
 	"parako/internal/pages"
@@ -181,8 +182,11 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 	background.Go(func() { s.listenForHints(work, wake) })
 	background.Go(func() { s.expire(work) })
 	background.Go(func() { s.sealer.run(work) })
+	working, stopWorking := context.WithCancel(ctx)
+	background.Go(func() { s.work(working) })
 	defer background.Wait()
 	defer stop()
+	defer stopWorking()
 
 	front := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
@@ -201,6 +205,7 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 	case <-ctx.Done():
 	}
 	s.draining.Store(true) // /readyz says so from here on, before the listener closes.
+	stopWorking()          // Jobs end while requests do.
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.Config.ShutdownGrace)
 	defer cancel()
 	if e := front.Shutdown(drain); e != nil {
@@ -211,6 +216,14 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 		_ = back.Shutdown(drain) // Nothing there is worth waiting for.
 	}
 	return err
+}
+
+// work does jobs until ctx is done and those in progress have ended.
+func (s *Server) work(ctx context.Context) {
+	err := jobs.Run(ctx, jobs.Deps{Store: s.store, Registry: s.registry, Pool: s.pool, Log: s.o.Log, Grace: s.o.Config.ShutdownGrace})
+	if err != nil {
+		s.o.Log.ErrorContext(ctx, "jobs_ended", "error", err.Error())
+	}
 }
 
 // expireInterval is how often what has expired is removed.

@@ -7,6 +7,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -31,8 +32,13 @@ const touchEvery = time.Minute
 // farFuture stands in for "never" where the policy sets no absolute bound.
 const farFuture = 365 * 24 * time.Hour
 
-// Policy bounds a session's life. Zero is no bound.
-type Policy struct{ Idle, Absolute time.Duration }
+// Policy bounds a session's life, zero being no bound, and says who is told of its end.
+type Policy struct {
+	Idle, Absolute time.Duration
+	// Backchannel has the clients of a session told of its end that registered an address for that (OpenID Connect Back-Channel
+	// Logout).
+	Backchannel bool
+}
 
 // end is when a session that begins now must end.
 func (p Policy) end(now time.Time) time.Time {
@@ -125,13 +131,46 @@ func Find(ctx context.Context, tx *store.Tx, token string, policy Policy) (Sessi
 	}, nil
 }
 
-// End ends a session and every grant that dies with it: those without offline_access. Ending it twice is harmless.
-func End(ctx context.Context, tx *store.Tx, id uuid.UUID) error {
-	if _, err := tx.SessionEnd(ctx, dbsqlc.SessionEndParams{TenantID: tx.Tenant(), ID: id}); err != nil {
-		return fmt.Errorf("end session %s: %w", id, err)
+// Client is a client that was given something in a session and registered an address to learn of its end.
+type Client = dbsqlc.SessionClientsRow
+
+// keepDelivery is how long it can be seen that a client was not told.
+const keepDelivery = 30 * 24 * time.Hour
+
+// End ends a session and every grant that dies with it: those without offline_access. What tells the clients of the session is
+// enqueued with it; the clients are returned. Ending it twice is harmless, and nobody is told twice.
+func End(ctx context.Context, tx *store.Tx, id uuid.UUID, policy Policy) ([]Client, error) {
+	user, err := tx.SessionEnd(ctx, dbsqlc.SessionEndParams{TenantID: tx.Tenant(), ID: id})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
 	}
-	if _, err := tx.GrantRevokeBySession(ctx, dbsqlc.GrantRevokeBySessionParams{TenantID: tx.Tenant(), SessionID: id}); err != nil {
-		return fmt.Errorf("revoke grants of session %s: %w", id, err)
+	if err != nil {
+		return nil, fmt.Errorf("end session %s: %w", id, err)
 	}
-	return nil
+	clients, err := tx.SessionClients(ctx, dbsqlc.SessionClientsParams{TenantID: tx.Tenant(), SessionID: id})
+	if err != nil {
+		return nil, fmt.Errorf("list clients of session %s: %w", id, err)
+	}
+	if err := tx.Later().GrantRevokeBySession(ctx, dbsqlc.GrantRevokeBySessionParams{TenantID: tx.Tenant(), SessionID: id}); err != nil {
+		return nil, fmt.Errorf("revoke grants of session %s: %w", id, err)
+	}
+	for _, c := range clients {
+		if c.BackchannelURI == "" || !policy.Backchannel {
+			continue
+		}
+		delivery, err := uuid.NewV7()
+		if err != nil {
+			return nil, err
+		}
+		err = errors.Join(
+			tx.Later().LogoutDeliveryCreate(ctx, dbsqlc.LogoutDeliveryCreateParams{
+				ID: delivery, ClientID: c.ID, UserID: user, SessionID: id, ExpiresAt: tx.Now().Add(keepDelivery),
+			}),
+			tx.Enqueue(ctx, store.JobLogout, delivery),
+		)
+		if err != nil {
+			return nil, fmt.Errorf("tell clients of session %s: %w", id, err)
+		}
+	}
+	return clients, nil
 }

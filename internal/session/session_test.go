@@ -67,7 +67,10 @@ func (w *world) start(p session.Policy) (s session.Session, token string) {
 
 func (w *world) end(id uuid.UUID) {
 	w.Helper()
-	w.write(func(ctx context.Context, tx *store.Tx) error { return session.End(ctx, tx, id) })
+	w.write(func(ctx context.Context, tx *store.Tx) error {
+		_, err := session.End(ctx, tx, id, policy)
+		return err
+	})
 }
 
 func (w *world) renew(old session.Session, by directory.User, p session.Policy) (s session.Session, token string, err error) {
@@ -363,7 +366,7 @@ func TestEndRevokesTheGrantsThatDieWithTheSession(t *testing.T) {
 		if err := tx.ClientCreate(ctx, dbsqlc.ClientCreateParams{
 			ID: "shop", ClientName: "Shop", ApplicationType: "web", TokenEndpointAuthMethod: "none",
 			RedirectUris: []string{}, PostLogoutRedirectUris: []string{}, GrantTypes: []string{}, ResponseTypes: []string{},
-			AllowedResources: []string{}, IDTokenSignedResponseAlg: "RS256",
+			AllowedResources: []string{}, Contacts: []string{}, Metadata: []byte("{}"), IDTokenSignedResponseAlg: "RS256",
 		}); err != nil {
 			return err
 		}
@@ -392,4 +395,94 @@ func TestEndRevokesTheGrantsThatDieWithTheSession(t *testing.T) {
 			t.Errorf("revoked grants mismatch (-want +got)\n%s", diff)
 		}
 	}
+}
+
+// told starts a session, gives clients grants of it, ends it, and returns the clients that End reports and those that are to be
+// told, with a job each.
+func (w *world) told(p session.Policy, clients map[string]string) (reported, deliveries []string) {
+	w.Helper()
+	s, _ := w.start(p)
+	other, _ := w.start(p)
+	insert := func(sql string, args ...any) { w.db.Ask(w.T, w.org, sql+" RETURNING ''", args...) }
+	grant := func(client string, session uuid.UUID) {
+		insert(`INSERT INTO parako.grants (id, client_id, user_id, session_id, scopes, auth_time, acr, amr, expires_at)
+			VALUES (gen_random_uuid(), $1, $2, $3, '{openid}', now(), '1', '{pwd}', now() + interval '1 day')`, client, w.ada.ID, session)
+	}
+	for id, metadata := range clients {
+		insert("INSERT INTO parako.clients (id, client_name, application_type, token_endpoint_auth_method, preset, metadata) VALUES ($1, 'n', 'web', 'none', 'spa', $2)", id, metadata)
+		if strings.HasPrefix(id, "unused") {
+			grant(id, other.ID)
+			continue
+		}
+		grant(id, s.ID)
+		grant(id, s.ID)
+	}
+	for range 2 { // The second time nothing happens.
+		w.write(func(ctx context.Context, tx *store.Tx) error {
+			list, err := session.End(ctx, tx, s.ID, p)
+			for _, c := range list {
+				reported = append(reported, c.ID)
+			}
+			return err
+		})
+	}
+	deliveries = w.db.Ask(w.T, w.org, "SELECT concat_ws(' ', client_id, user_id = $1, session_id = $2) FROM parako.logout_deliveries ORDER BY client_id", w.ada.ID, s.ID)
+	return reported, deliveries
+}
+
+func TestEndTellsTheClientsOfTheSession(t *testing.T) {
+	t.Parallel()
+	clients := map[string]string{
+		"back":   `{"backchannel_logout_uri":"https://b.example/"}`,
+		"both":   `{"backchannel_logout_uri":"https://c.example/","frontchannel_logout_uri":"https://c.example/f"}`,
+		"front":  `{"frontchannel_logout_uri":"https://f.example/","frontchannel_logout_session_required":true}`,
+		"silent": `{}`,
+		"unused": `{"backchannel_logout_uri":"https://u.example/"}`,
+	}
+	t.Run("where it is on", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		p := policy
+		p.Backchannel = true
+		reported, deliveries := w.told(p, clients)
+		if diff := cmp.Diff([]string{"back", "both", "front"}, reported); diff != "" {
+			t.Errorf("reported clients mismatch (-want +got)\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"back t t", "both t t"}, deliveries); diff != "" {
+			t.Errorf("deliveries mismatch (-want +got)\n%s", diff)
+		}
+		w.db.Superuser(t, `DO $$ BEGIN ASSERT (SELECT count(*) FROM jobs.river_job AS j JOIN parako.logout_deliveries AS d
+			ON j.kind = 'logout_delivery' AND j.args = jsonb_build_object('tenant_id', d.tenant_id, 'id', d.id)) = 2; END $$`)
+		w.db.Superuser(t, `DO $$ BEGIN ASSERT (SELECT count(*) FROM jobs.river_job) = 2; END $$`)
+	})
+	t.Run("where it is off", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		if reported, deliveries := w.told(policy, clients); len(reported) != 3 || len(deliveries) != 0 {
+			t.Errorf("reported %q, to be told %q", reported, deliveries)
+		}
+	})
+}
+
+// TestEndThatIsUndoneTellsNobody has the causing transaction fail.
+func TestEndThatIsUndoneTellsNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := policy
+	p.Backchannel = true
+	w.told(p, map[string]string{"back": `{"backchannel_logout_uri":"https://b.example/"}`})
+	s, _ := w.start(p)
+	w.db.Ask(t, w.org, `INSERT INTO parako.grants (id, client_id, user_id, session_id, scopes, auth_time, acr, amr, expires_at)
+		VALUES (gen_random_uuid(), 'back', $1, $2, '{openid}', now(), '1', '{pwd}', now() + interval '1 day') RETURNING ''`, w.ada.ID, s.ID)
+	failure := errors.New("something else went wrong")
+	err := w.store.InTenant(t.Context(), w.org, func(ctx context.Context, tx *store.Tx) error {
+		if list, err := session.End(ctx, tx, s.ID, p); err != nil || len(list) != 1 {
+			t.Errorf("End = %v, %v", list, err)
+		}
+		return failure
+	})
+	if !errors.Is(err, failure) {
+		t.Fatal(err)
+	}
+	w.db.Superuser(t, `DO $$ BEGIN ASSERT (SELECT count(*) FROM jobs.river_job) = 1 AND (SELECT count(*) FROM parako.logout_deliveries) = 1; END $$`)
 }

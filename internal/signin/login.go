@@ -204,7 +204,7 @@ func startOrRenew(ctx context.Context, tx *store.Tx, a Attempt, p session.Proof)
 	case old.User.ID == p.User.ID:
 		return session.Renew(ctx, tx, old, p, a.Policy)
 	default:
-		if err := session.End(ctx, tx, old.ID); err != nil {
+		if _, err := session.End(ctx, tx, old.ID, a.Policy); err != nil {
 			return session.Session{}, "", err
 		}
 	}

@@ -114,7 +114,7 @@ func (r Registration) event(t audit.Type, status audit.Status, who audit.Party) 
 
 // refused records that an identifier is taken, without naming it.
 func (l *Logins) refused(ctx context.Context, r Registration) error {
-	e := r.event(audit.ClientRegistrationRefused, audit.Failed, audit.Party{})
+	e := r.event(audit.RegistrationRefused, audit.Failed, audit.Party{})
 	e.Detail = map[string]string{"reason": directory.ErrTaken.Code}
 	err := l.Store.InTenant(ctx, r.Tenant, func(ctx context.Context, tx *store.Tx) error { return audit.Record(ctx, tx, e) })
 	if err != nil {

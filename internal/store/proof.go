@@ -96,6 +96,9 @@ func (p *prover) run(ctx context.Context) error {
 		if err := plant(ctx, p.tx, p.tables, tenant, nth); err != nil {
 			return err
 		}
+		if err := p.plantJob(ctx, tenant); err != nil {
+			return err
+		}
 	}
 	if p.before, err = p.victimsRows(ctx); err != nil {
 		return err
@@ -106,7 +109,7 @@ func (p *prover) run(ctx context.Context) error {
 	if err := p.become(ctx, p.attacker); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{p.tryTables, p.tryViews, p.tryFunctions, p.trySchema, p.tryNobody} {
+	for _, step := range []func(context.Context) error{p.tryTables, p.tryJobs, p.tryViews, p.tryFunctions, p.trySchema, p.tryNobody} {
 		if err := step(ctx); err != nil {
 			return err
 		}

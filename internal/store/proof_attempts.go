@@ -162,7 +162,7 @@ func (p *prover) tryViews(ctx context.Context) error {
 		SELECT format('%I.%I', n.nspname, c.relname)
 		  FROM pg_class AS c
 		  JOIN pg_namespace AS n ON n.oid = c.relnamespace
-		 WHERE n.nspname IN ('parako', 'audit')
+		 WHERE n.nspname IN ('parako', 'audit', 'jobs')
 		   AND c.relkind IN ('v', 'm', 'f')
 		 ORDER BY 1`)
 	if err != nil {
@@ -183,7 +183,7 @@ func (p *prover) tryFunctions(ctx context.Context) error {
 		SELECT array_to_string(format('%I.%I', n.nspname, f.proname) || ARRAY(SELECT format_type(a.type, NULL) FROM unnest(f.proargtypes) WITH ORDINALITY AS a (type, n) ORDER BY a.n), E'\t')
 		  FROM pg_proc AS f
 		  JOIN pg_namespace AS n ON n.oid = f.pronamespace
-		 WHERE n.nspname IN ('parako', 'audit')
+		 WHERE n.nspname IN ('parako', 'audit', 'jobs')
 		 ORDER BY 1`)
 	if err != nil {
 		return err
@@ -226,7 +226,7 @@ func (p *prover) trySchema(ctx context.Context) error {
 	for _, sql := range []string{
 		"SET LOCAL ROLE parako_owner", "SET LOCAL ROLE parako_platform", "SET LOCAL ROLE parako_auditor", "SET LOCAL ROLE parako_tenant_auditor",
 		"ALTER ROLE parako_app BYPASSRLS", "CREATE ROLE canary BYPASSRLS", "SET LOCAL session_replication_role = replica",
-		"CREATE TABLE parako.canary ()", "CREATE TABLE audit.canary ()", "CREATE TABLE public.canary ()", "CREATE SCHEMA canary",
+		"CREATE TABLE parako.canary ()", "CREATE TABLE audit.canary ()", "CREATE TABLE jobs.canary ()", "CREATE TABLE public.canary ()", "CREATE SCHEMA canary",
 		"CREATE FUNCTION parako.canary() RETURNS int LANGUAGE sql AS 'SELECT 1'",
 		"ALTER FUNCTION parako.current_tenant() SECURITY DEFINER", "DROP FUNCTION parako.current_tenant() CASCADE",
 		"CREATE OR REPLACE FUNCTION parako.current_tenant() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'",
@@ -259,7 +259,7 @@ func (p *prover) tryNobody(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return p.tryJobsAsNobody(ctx)
 }
 
 func (p *prover) names(ctx context.Context, sql string) ([]string, error) {

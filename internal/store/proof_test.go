@@ -33,9 +33,9 @@ func TestProofOfACleanDatabase(t *testing.T) {
 		for _, leak := range proof.Leaks {
 			t.Errorf("%+v", leak)
 		}
-		counts := text(t, super, `SELECT concat_ws(' ', (SELECT count(*) FROM audit.tables WHERE NOT partition),
+		counts := text(t, super, `SELECT concat_ws(' ', (SELECT count(*) FROM audit.tables WHERE NOT partition) + (SELECT count(*) FROM audit.promised_job_tables),
 			(SELECT count(*) FROM pg_class WHERE relnamespace = 'audit'::regnamespace AND relkind = 'v'),
-			(SELECT count(*) FROM audit.promised_functions))`)
+			(SELECT count(*) FROM audit.promised_functions) + 1)`) // and River's
 		got := strings.Join([]string{strconv.Itoa(proof.Tables), strconv.Itoa(proof.Views), strconv.Itoa(proof.Functions)}, " ")
 		if diff := cmp.Diff(counts, got); diff != "" {
 			t.Errorf("tables, views and functions tried mismatch (-there +tried)\n%s", diff)
@@ -73,6 +73,10 @@ func TestProofFindsWhatIsOpen(t *testing.T) {
 		"TRUNCATE":                           {"GRANT TRUNCATE ON ALL TABLES IN SCHEMA parako TO parako_app", "parako.users"},
 		"TRIGGER":                            {"GRANT TRIGGER ON parako.users TO parako_app", "parako.users"},
 		"locators that can be listed":        {"DROP POLICY locator_boundary ON parako.tenant_locators; ALTER POLICY locator_lookup ON parako.tenant_locators USING (true); INSERT INTO parako.tenant_locators VALUES ('slug', 'canary-b', " + other + ")", "parako.tenant_locators"},
+		"jobs that can be read":              {"CREATE POLICY careless ON jobs.river_job FOR SELECT TO parako_app USING (true); GRANT SELECT ON jobs.river_job TO parako_app", "jobs.river_job"},
+		"jobs for any tenant":                {"ALTER POLICY tenant_boundary ON jobs.river_job WITH CHECK (true); ALTER POLICY tenant_access ON jobs.river_job WITH CHECK (true)", "jobs.river_job"},
+		"jobs without row-level security":    {"ALTER TABLE jobs.river_job DISABLE ROW LEVEL SECURITY", "jobs.river_job"},
+		"jobs that can be removed":           {"CREATE POLICY careless ON jobs.river_job FOR DELETE TO parako_app USING (true); GRANT DELETE ON jobs.river_job TO parako_app", "jobs.river_job"},
 		"a schema that takes objects":        {"GRANT CREATE ON SCHEMA parako TO parako_app", "schema"},
 	}
 	for name, tt := range tests {

@@ -54,6 +54,7 @@ type Metrics struct {
 	tokens      *prometheus.CounterVec
 	tokenErrors *prometheus.CounterVec
 	rateLimited *prometheus.CounterVec
+	logouts     *prometheus.CounterVec
 
 	methods, reasons, factors, grants, tokenErrorTypes allowed
 }
@@ -85,6 +86,7 @@ func NewMetrics() *Metrics {
 		tokens:      counters("token_issued_total", "Successful answers of the token endpoint.", "grant_type"),
 		tokenErrors: counters("token_error_total", "Refusals of the token endpoint.", "error_type", "grant_type"),
 		rateLimited: counters("rate_limited_total", "Attempts refused by a rate limit.", "limit"),
+		logouts:     counters("logout_delivery_total", "Attempts to tell a client that a session has ended.", "result"),
 
 		methods: allow(http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
 			http.MethodDelete, http.MethodOptions),
@@ -103,11 +105,14 @@ func NewMetrics() *Metrics {
 	info.WithLabelValues(version()).Set(1)
 	m.registry.MustRegister(
 		m.requests, m.poolSize, m.poolHits, m.poolMisses, m.poolBuilds, m.poolBuildTime, m.poolEvictions, m.logins,
-		m.tokens, m.tokenErrors, m.rateLimited, info,
+		m.tokens, m.tokenErrors, m.rateLimited, m.logouts, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	for _, result := range []string{"success", "failure"} { // so that the first failure is an increase, not a new series
 		m.poolBuilds.WithLabelValues(result)
+	}
+	for _, result := range []LogoutResult{LogoutDelivered, LogoutDropped, LogoutFailed, LogoutRefused, LogoutAbandoned} {
+		m.logouts.WithLabelValues(string(result))
 	}
 	return m
 }
@@ -169,6 +174,23 @@ func (m *Metrics) TokenError(errorType, grantType string) {
 
 // RateLimited records a refusal by a rate limit; limit is its Name, which is one of the product's own.
 func (m *Metrics) RateLimited(limit string) { m.rateLimited.WithLabelValues(limit).Inc() }
+
+// LogoutResult is what came of an attempt to tell a client that a session has ended.
+type LogoutResult string
+
+// The results. A delivery that failed is tried again; the others are the last of it.
+const (
+	LogoutDelivered LogoutResult = "delivered"
+	LogoutDropped   LogoutResult = "dropped" // nobody wanted it any more
+	LogoutFailed    LogoutResult = "failed"
+	LogoutRefused   LogoutResult = "refused"
+	LogoutAbandoned LogoutResult = "abandoned"
+)
+
+// LogoutDelivery records an attempt to tell a client that a session has ended.
+func (m *Metrics) LogoutDelivery(result LogoutResult) {
+	m.logouts.WithLabelValues(string(result)).Inc()
+}
 
 // RegisterRedis makes redis_available 1 while available returns true. Call it once; available must be quick and safe
 // for concurrent use.

@@ -1,0 +1,152 @@
+// Package jobs does in the background what transactions of tenants have asked for with store.Tx.Enqueue. The queue is River's, in
+// schema jobs of the same database, so that a job exists exactly when the transaction that caused it has committed. A job is the
+// id of a row of a tenant and the tenant's id; what there is to do is read in a transaction of that tenant.
+//
+// Several instances work the same queue; each job is done by one at a time, and again when an instance was killed meanwhile, so
+// that every job must bear being done twice. The queue is polled and never listened to, which a pooler in transaction mode would
+// not allow. Start reading at [Run].
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"parako/internal/oidc"
+	"parako/internal/store"
+	"parako/internal/telemetry"
+	"parako/internal/tenant"
+)
+
+// schema is where migration 00024 has put River's tables.
+const schema = "jobs"
+
+const (
+	// pollInterval is how long a job waits at most until somebody looks for it.
+	pollInterval = time.Second
+	// jobTimeout bounds one attempt: a few statements and one call to the outside.
+	jobTimeout = 30 * time.Second
+	// rescueAfter is when a job whose instance was killed is taken up again.
+	rescueAfter = 5 * time.Minute
+	// keepDone is how long a job that is done can be seen.
+	keepDone = time.Hour
+	// workers bounds the jobs that an instance does at once. They mostly wait for others to answer.
+	workers = 32
+	// startAgain is how long to wait when the database did not answer at the start.
+	startAgain = 5 * time.Second
+)
+
+// Deps are what the jobs need.
+type Deps struct {
+	Store    *store.Store
+	Registry *tenant.Registry
+	Pool     *oidc.Pool
+	Log      *slog.Logger
+	// Grace is how long jobs in progress may take at the end. What is cut off is done again by whoever comes first.
+	Grace time.Duration
+}
+
+// Run works the queue until ctx is done, and returns when the jobs in progress have ended. It reports only what no waiting can
+// mend; while the database does not answer it tries again.
+func Run(ctx context.Context, d Deps) error {
+	client, err := d.client()
+	if err != nil {
+		return err
+	}
+	for {
+		// River takes the end of the context it is started with for a kill.
+		err := client.Start(context.WithoutCancel(ctx))
+		if err == nil {
+			break
+		}
+		d.Log.ErrorContext(ctx, "jobs_not_started", "error", err.Error())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(startAgain):
+		}
+	}
+	<-ctx.Done()
+	if err := client.Stop(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("stop jobs: %w", err)
+	}
+	return nil
+}
+
+func (d Deps) client() (*river.Client[pgx.Tx], error) {
+	pool, err := d.Store.JobPool()
+	if err != nil {
+		return nil, err
+	}
+	all := river.NewWorkers()
+	river.AddWorker(all, &logoutWorker{deps: d})
+	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
+		Schema: schema, Workers: all, Logger: d.Log, Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
+		PollOnly: true, FetchPollInterval: pollInterval, JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,
+		SoftStopTimeout: d.Grace, CompletedJobRetentionPeriod: keepDone,
+		// It belongs to the owner of the indexes, which nobody is here.
+		ReindexerSchedule: river.NeverSchedule(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare jobs: %w", err)
+	}
+	return client, nil
+}
+
+// provider is that of a job's tenant, whatever its status: what its people have ended stays ended. store.ErrNotFound: the tenant
+// is gone, and what the job was about with it.
+func (d Deps) provider(ctx context.Context, id uuid.UUID) (context.Context, *oidc.Provider, error) {
+	t, err := d.Registry.ByID(ctx, id)
+	if err != nil {
+		return ctx, nil, err
+	}
+	p, err := d.Pool.Get(ctx, t)
+	return telemetry.WithTenant(ctx, t.Slug), p, err
+}
+
+// logoutArgs are a row of logout_deliveries.
+type logoutArgs struct {
+	TenantID uuid.UUID `json:"tenant_id"`
+	ID       uuid.UUID `json:"id"`
+}
+
+// Kind implements river.JobArgs.
+func (logoutArgs) Kind() string { return string(store.JobLogout) }
+
+// logoutWorker tells clients that a session has ended.
+type logoutWorker struct {
+	river.WorkerDefaults[logoutArgs]
+
+	deps Deps
+}
+
+// Work implements river.Worker.
+func (w *logoutWorker) Work(ctx context.Context, job *river.Job[logoutArgs]) error {
+	ctx, p, err := w.deps.provider(ctx, job.Args.TenantID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = p.DeliverLogout(ctx, job.Args.ID)
+	}
+	if err != nil && !errors.Is(err, oidc.ErrUndelivered) {
+		w.deps.Log.ErrorContext(ctx, "logout_delivery_failed", "error", err.Error())
+		err = errTrouble
+	}
+	return err
+}
+
+// NextRetry implements river.Worker.
+func (*logoutWorker) NextRetry(job *river.Job[logoutArgs]) time.Time {
+	return time.Now().Add(oidc.LogoutRetry(job.Attempt))
+}
+
+// errTrouble is all that the queue keeps of an error, because it belongs to no tenant. The log has the rest.
+var errTrouble = errors.New("it failed; see the log")

@@ -1,0 +1,36 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"parako/internal/dbsqlc"
+)
+
+// Job is a kind of background work. Package jobs does it.
+type Job string
+
+// JobLogout tells a client that a session has ended; its row is one of logout_deliveries.
+const JobLogout Job = "logout_delivery"
+
+// Enqueue adds a job that is done once the transaction has committed, by whichever instance comes first, and not at all when
+// it has not. The queue holds rows of every tenant, so a job is nothing but the id of a row of this tenant that says the rest.
+// It costs no round trip, like [Tx.Later].
+func (tx *Tx) Enqueue(ctx context.Context, kind Job, id uuid.UUID) error {
+	if err := tx.Later().JobEnqueue(ctx, dbsqlc.JobEnqueueParams{Kind: string(kind), TenantID: tx.tenant, ID: id}); err != nil {
+		return fmt.Errorf("enqueue %s: %w", kind, err)
+	}
+	return nil
+}
+
+// JobPool is how package jobs, and nobody else, reaches the queue: as parako_platform, because the queue belongs to no tenant.
+// What a job leads to is out of that role's reach. ErrNoPlatform: this process was not given the role's login.
+func (s *Store) JobPool() (*pgxpool.Pool, error) {
+	if s.platform == nil {
+		return nil, fmt.Errorf("reach the queue: %w", ErrNoPlatform)
+	}
+	return s.platform, nil
+}
