@@ -67,6 +67,7 @@ func (h *Handler) Mount(e *echo.Echo) {
 	e.GET(oidc.Mount+"/session/end", h.logout)
 	e.POST(oidc.Mount+"/session/end", h.logoutByPost)
 	e.POST(oidc.Mount+"/session/end/confirm", h.logoutConfirmed, own)
+	e.GET(oidc.Mount+"/session/check", h.checkSession)
 }
 
 var errForeignForm = problem.New(problem.Forbidden, "cross_origin_form", "This form was sent from another site. Go back and try again from the page itself.")

@@ -100,6 +100,9 @@ func (h *Handler) login(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if state := p.BrowserState(w.Session); state != "" {
+		h.cookies.SetState(c.Response(), state, policy.Absolute)
+	}
 	if w.Step == signin.StepDone {
 		return h.complete(c, p, w, false)
 	}

@@ -73,6 +73,9 @@ func (h *Handler) logoutConfirmed(c echo.Context) error {
 		return err
 	}
 	h.cookies.ClearToken(c.Response())
+	if p.Settings.Features.OIDC.SessionManagement.Enabled {
+		h.cookies.SetState(c.Response(), "", 0)
+	}
 	return h.loggedOut(c, p, request, frames)
 }
 
