@@ -206,13 +206,17 @@ func (m *ClientMetadata) checkTexts(settings.OIDCFeatures) error {
 		}
 	}
 	for name, link := range map[string]string{
-		"client_uri": m.ClientURI, "logo_uri": m.LogoURI, "policy_uri": m.PolicyURI, "tos_uri": m.TermsURI, "initiate_login_uri": m.InitiateLoginURI,
+		"client_uri": m.ClientURI, "logo_uri": m.LogoURI, "policy_uri": m.PolicyURI, "tos_uri": m.TermsURI,
 		"jwks_uri": m.JWKSURI, "sector_identifier_uri": m.SectorIdentifierURI,
 		"backchannel_logout_uri": m.BackchannelLogoutURI, "frontchannel_logout_uri": m.FrontchannelLogoutURI,
 	} {
 		if link != "" && !webURI(link) {
 			return badMetadata("%s is an https URL without fragment.", name)
 		}
+	}
+	// OpenID Connect Dynamic Client Registration section 2 makes no exception for this machine.
+	if m.InitiateLoginURI != "" && (!webURI(m.InitiateLoginURI) || !strings.HasPrefix(m.InitiateLoginURI, "https://")) {
+		return badMetadata("initiate_login_uri is an https URL without fragment.")
 	}
 	for _, uri := range m.RequestURIs {
 		if !webURI(strings.SplitN(uri, "#", 2)[0]) { // The fragment may be a hash of the content (OpenID Connect Core section 6.2).

@@ -173,6 +173,13 @@ func (h *Handler) home(c echo.Context) error {
 	view := HomeView{Shell: h.shell(c, p, "")}
 	if s != nil {
 		view.Account, view.LogoutAction = accountLabel(*s), p.URL("/session/end")
+		applications, err := p.Applications(c.Request().Context())
+		if err != nil {
+			return err
+		}
+		for _, a := range applications {
+			view.Applications = append(view.Applications, Application{Name: a.Name, LogoURL: webLink(&a.LogoURI), URL: a.LoginURL})
+		}
 	}
 	return respond(c, http.StatusOK, func(b *bytes.Buffer, v HomeView) error { return h.renderer.Home(b, v) }, view)
 }

@@ -92,6 +92,14 @@ func samples() map[string]sample {
 		"home": func(r *Renderer, w io.Writer, s Shell) error {
 			return r.Home(w, HomeView{Shell: s, Account: "alice@acme.example", LogoutAction: "/oidc/v1/session/end"})
 		},
+		"home_applications": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Home(w, HomeView{
+				Shell: s, Account: "alice@acme.example", LogoutAction: "/oidc/v1/session/end", Applications: []Application{
+					{Name: "Maps", URL: "https://maps.example/login?iss=https%3A%2F%2Fid.example&a=b"},
+					{Name: "Photo <Album>", LogoURL: host + "/logo.png", URL: host + "/login?iss=x"},
+				},
+			})
+		},
 	}
 }
 

@@ -224,4 +224,12 @@ type HomeView struct {
 	Shell
 	Account      string // "" is nobody signed in
 	LogoutAction string // URL of the page that asks whether to sign out; "" omits the link
+	Applications []Application
+}
+
+// Application is one that a signed-in person can open from the tenant's own page (OpenID Connect Core §4).
+type Application struct {
+	Name    string
+	LogoURL string // "" omits it
+	URL     string
 }
