@@ -101,6 +101,19 @@ SELECT *
  ORDER BY id
  LIMIT @page_size;
 
+-- ClientsWithLogin lists the clients in which a login can be started from here, by name. It reads the tenant's clients.
+-- name: ClientsWithLogin :many
+SELECT client_name,
+       coalesce(logo_uri, '')::text AS logo_uri,
+       coalesce(client_uri, '')::text AS client_uri,
+       (metadata ->> 'initiate_login_uri')::text AS login_uri
+  FROM parako.clients
+ WHERE tenant_id = @tenant_id
+   AND active
+   AND metadata ->> 'initiate_login_uri' LIKE 'https://%'
+ ORDER BY client_name, id
+ LIMIT @page_size;
+
 -- ClientAssertionSpend uses a client assertion up; no row means that it was used before.
 -- name: ClientAssertionSpend :execrows
 INSERT INTO parako.client_assertions (id, expires_at)

@@ -600,3 +600,54 @@ func (q *Queries) ClientUpdate(ctx context.Context, arg ClientUpdateParams) (int
 	}
 	return result.RowsAffected(), nil
 }
+
+const clientsWithLogin = `-- name: ClientsWithLogin :many
+SELECT client_name,
+       coalesce(logo_uri, '')::text AS logo_uri,
+       coalesce(client_uri, '')::text AS client_uri,
+       (metadata ->> 'initiate_login_uri')::text AS login_uri
+  FROM parako.clients
+ WHERE tenant_id = $1
+   AND active
+   AND metadata ->> 'initiate_login_uri' LIKE 'https://%'
+ ORDER BY client_name, id
+ LIMIT $2
+`
+
+type ClientsWithLoginParams struct {
+	TenantID uuid.UUID
+	PageSize int32
+}
+
+type ClientsWithLoginRow struct {
+	ClientName string
+	LogoURI    string
+	ClientURI  string
+	LoginURI   string
+}
+
+// ClientsWithLogin lists the clients in which a login can be started from here, by name. It reads the tenant's clients.
+func (q *Queries) ClientsWithLogin(ctx context.Context, arg ClientsWithLoginParams) ([]ClientsWithLoginRow, error) {
+	rows, err := q.db.Query(ctx, clientsWithLogin, arg.TenantID, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ClientsWithLoginRow
+	for rows.Next() {
+		var i ClientsWithLoginRow
+		if err := rows.Scan(
+			&i.ClientName,
+			&i.LogoURI,
+			&i.ClientURI,
+			&i.LoginURI,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -29,6 +29,8 @@ type Answer struct {
 	Interaction uuid.UUID
 	Flow        string
 	FlowLife    time.Duration
+	// BrowserState is what the browser keeps for check_session_iframe; empty: nothing.
+	BrowserState string
 }
 
 // Authorize answers an authorization request of the browser that holds the session token: with what was asked for when nobody
@@ -111,7 +113,7 @@ func (p *Provider) issue(ctx context.Context, tx *store.Tx, r *authRequest, s se
 		}
 	}
 	if r.responseType == "none" {
-		return p.respond(ctx, r, url.Values{})
+		return p.respondIn(ctx, r, s, url.Values{})
 	}
 	r.grantAll()
 	if r.form.Get("redirect_uri") == "" {
@@ -139,7 +141,19 @@ func (p *Provider) issue(ctx context.Context, tx *store.Tx, r *authRequest, s se
 			params.Set("scope", joinScopes(r.scopes()))
 		}
 	}
-	return p.respond(ctx, r, params)
+	return p.respondIn(ctx, r, s, params)
+}
+
+// respondIn makes the answer to the client and says in which state the session is, where the tenant has that on (OpenID Connect
+// Session Management section 2).
+func (p *Provider) respondIn(ctx context.Context, r *authRequest, s session.Session, params url.Values) (Answer, error) {
+	state := p.BrowserState(&s)
+	if state != "" {
+		params.Set("session_state", sessionState(r.client.ID, r.redirectURI, state))
+	}
+	answer, err := p.respond(ctx, r, params)
+	answer.BrowserState = state
+	return answer, err
 }
 
 // createGrant stores what one authorization gives. A code and the tokens belong to it.

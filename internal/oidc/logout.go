@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"parako/internal/audit"
 	"parako/internal/problem"
 	"parako/internal/session"
@@ -29,12 +31,19 @@ type LogoutRequest struct {
 }
 
 // logoutParameters are the parameters of a logout request that mean something to us.
-var logoutParameters = []string{"id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales"}
+var logoutParameters = []string{"id_token_hint", "logout_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales"}
 
-// ParseLogout checks a request to end the session. An error is for a page.
+// ParseLogout checks a request to end the session. An error is for a page. Whoever is signed in is asked in every case, so that
+// nothing depends on the person or the session that a hint names. Where the tenant has turned RP-initiated logout off, people can
+// sign out all the same, and what an application sends along means nothing.
 func (p *Provider) ParseLogout(ctx context.Context, form url.Values) (LogoutRequest, error) {
 	r := LogoutRequest{Fields: url.Values{}}
-	for _, name := range logoutParameters {
+	known := logoutParameters
+	if !p.Settings.Features.OIDC.RPInitiatedLogout.Enabled {
+		known = []string{"ui_locales"}
+		form = url.Values{"ui_locales": form["ui_locales"]}
+	}
+	for _, name := range known {
 		if len(form[name]) > 1 {
 			return LogoutRequest{}, errLogoutHint
 		}
@@ -45,10 +54,13 @@ func (p *Provider) ParseLogout(ctx context.Context, form url.Values) (LogoutRequ
 	clientID := form.Get("client_id")
 	if token := form.Get("id_token_hint"); token != "" {
 		hint, err := p.hint(token)
-		if err != nil || len(hint.Audience) != 1 || (clientID != "" && clientID != hint.Audience[0]) {
+		if err == nil && clientID == "" && len(hint.Audience) == 1 {
+			clientID = hint.Audience[0]
+		}
+		// An ID token of several clients does not say which of them asks (section 2).
+		if err != nil || !slices.Contains(hint.Audience, clientID) {
 			return LogoutRequest{}, errLogoutHint.Because(err)
 		}
-		clientID = hint.Audience[0]
 	}
 	target := form.Get("post_logout_redirect_uri")
 	if clientID == "" {
@@ -93,19 +105,42 @@ func (p *Provider) Session(ctx context.Context, token string) (*session.Session,
 	return s, err
 }
 
-// Logout ends the session of the cookie's token and what dies with it.
-func (p *Provider) Logout(ctx context.Context, token, clientID string, from audit.Origin) error {
-	return p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
+// Logout ends the session of the cookie's token and what dies with it. It returns the addresses that the browser has to load in
+// frames, so that the applications behind them learn of it (OpenID Connect Front-Channel Logout section 3).
+func (p *Provider) Logout(ctx context.Context, token, clientID string, from audit.Origin) (frames []string, err error) {
+	err = p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
 		s, err := p.findSession(ctx, tx, token)
 		if err != nil || s == nil {
 			return err
 		}
-		if _, err := session.End(ctx, tx, s.ID, p.SessionPolicy()); err != nil {
+		clients, err := session.End(ctx, tx, s.ID, p.SessionPolicy())
+		if err != nil {
 			return err
 		}
+		frames = p.frames(clients, s.ID)
 		return audit.Record(ctx, tx, audit.Event{
 			Type: audit.LoggedOut, Status: audit.Success, Actor: audit.User(s.User.ID), Target: audit.Thing("session", s.ID.String()),
 			ClientID: clientID, Origin: from,
 		})
 	})
+	return frames, err
+}
+
+// frames are the addresses of the clients that want to learn of the end of a session in the browser.
+func (p *Provider) frames(clients []session.Client, id uuid.UUID) []string {
+	if !p.Settings.Features.OIDC.FrontchannelLogout.Enabled {
+		return nil
+	}
+	var frames []string
+	for _, c := range clients {
+		if c.FrontchannelURI == "" {
+			continue
+		}
+		params := url.Values{}
+		if c.FrontchannelSession {
+			params = url.Values{"iss": {p.Issuer}, "sid": {id.String()}}
+		}
+		frames = append(frames, withQuery(c.FrontchannelURI, params))
+	}
+	return frames
 }

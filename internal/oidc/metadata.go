@@ -183,7 +183,7 @@ func badRedirect(format string, args ...any) error {
 // check finds the first rule that the metadata breaks. f is what the tenant has turned on: nobody registers for what is not
 // there. Addresses are looked at and not called.
 func (m *ClientMetadata) check(f settings.OIDCFeatures) error {
-	for _, step := range []func(settings.OIDCFeatures) error{m.checkTexts, m.checkGrants, m.checkRedirects, m.checkAuthentication, m.checkAlgorithms, m.checkFAPI} {
+	for _, step := range []func(settings.OIDCFeatures) error{m.checkTexts, m.checkGrants, m.checkRedirects, m.checkFrontchannel, m.checkAuthentication, m.checkAlgorithms, m.checkFAPI} {
 		if err := step(f); err != nil {
 			return err
 		}
@@ -214,13 +214,17 @@ func (m *ClientMetadata) checkTexts(settings.OIDCFeatures) error {
 		}
 	}
 	for name, link := range map[string]string{
-		"client_uri": m.ClientURI, "logo_uri": m.LogoURI, "policy_uri": m.PolicyURI, "tos_uri": m.TermsURI, "initiate_login_uri": m.InitiateLoginURI,
+		"client_uri": m.ClientURI, "logo_uri": m.LogoURI, "policy_uri": m.PolicyURI, "tos_uri": m.TermsURI,
 		"jwks_uri": m.JWKSURI, "sector_identifier_uri": m.SectorIdentifierURI,
 		"backchannel_logout_uri": m.BackchannelLogoutURI, "frontchannel_logout_uri": m.FrontchannelLogoutURI,
 	} {
 		if link != "" && !webURI(link) {
 			return badMetadata("%s is an https URL without fragment.", name)
 		}
+	}
+	// OpenID Connect Dynamic Client Registration section 2 makes no exception for this machine.
+	if m.InitiateLoginURI != "" && (!webURI(m.InitiateLoginURI) || !strings.HasPrefix(m.InitiateLoginURI, "https://")) {
+		return badMetadata("initiate_login_uri is an https URL without fragment.")
 	}
 	for _, uri := range m.RequestURIs {
 		if !webURI(strings.SplitN(uri, "#", 2)[0]) { // The fragment may be a hash of the content (OpenID Connect Core section 6.2).
@@ -254,6 +258,31 @@ func (m *ClientMetadata) checkTexts(settings.OIDCFeatures) error {
 		return badMetadata("The lifetime DeviceCode in ttl is between %d and %d seconds.", settings.MinDeviceCodeTTL, settings.MaxDeviceCodeTTL)
 	}
 	return nil
+}
+
+// checkFrontchannel keeps the address for front-channel logout to an origin of the client's redirect URIs (OpenID Connect
+// Front-Channel Logout section 2): nobody gets a frame on our page for anything else.
+func (m *ClientMetadata) checkFrontchannel(settings.OIDCFeatures) error {
+	if m.FrontchannelLogoutURI == "" || slices.ContainsFunc(m.RedirectURIs, func(uri string) bool { return origin(uri) == origin(m.FrontchannelLogoutURI) }) {
+		return nil
+	}
+	return badMetadata("frontchannel_logout_uri has the scheme, host and port of one of the redirect_uris.")
+}
+
+// origin is that of a URI as browsers write it (RFC 6454 section 6.1); empty when it has none of its own.
+func origin(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return ""
+	}
+	host, port := strings.ToLower(u.Hostname()), u.Port()
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port == "" || u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		return u.Scheme + "://" + host
+	}
+	return u.Scheme + "://" + host + ":" + port
 }
 
 func printable(text string) bool {

@@ -58,6 +58,7 @@ type Provider struct {
 	tokens    opaqueTokens
 	nonces    []byte   // the key of DPoP nonces
 	pairwise  []byte   // the key of pairwise subjects
+	states    []byte   // the key of what browsers keep of a session for scripts
 	resources sync.Map // resource by identifier, as far as they were asked for
 	discovery document
 	jwks      document
@@ -93,7 +94,8 @@ func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, er
 		Tenant: t, Settings: set, Issuer: t.Issuer(deps.Base, Mount), deps: deps, keys: keys, sealer: sealer,
 		tokens: tokensOf(deps.Vault, t.ID, deps.Now),
 		nonces: deps.Vault.Master.Derive(t.ID, "dpop-nonce-v1", 32), pairwise: deps.Vault.Master.Derive(t.ID, "pairwise-v1", 32),
-		jwks: newDocument("application/jwk-set+json", keys.JWKS()),
+		states: deps.Vault.Master.Derive(t.ID, "browser-state-v1", 32),
+		jwks:   newDocument("application/jwk-set+json", keys.JWKS()),
 	}
 	if p.discovery, err = discoveryDocument(p); err != nil {
 		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)

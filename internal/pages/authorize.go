@@ -52,6 +52,9 @@ func (h *Handler) authorizeByPost(c echo.Context) error {
 // answer sends the browser where the answer says: by a redirect, or by a form that submits itself where scripts run and has a
 // button where they do not (OAuth 2.0 Form Post Response Mode).
 func (h *Handler) answer(c echo.Context, p *oidc.Provider, answer oidc.Answer, uiLocales string) error {
+	if answer.BrowserState != "" {
+		h.cookies.SetState(c.Response(), answer.BrowserState, p.SessionPolicy().Absolute)
+	}
 	if answer.Form == nil {
 		header := c.Response().Header()
 		header.Set("Pragma", "no-cache")

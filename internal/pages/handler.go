@@ -74,6 +74,7 @@ func (h *Handler) Mount(e *echo.Echo) {
 	e.GET(oidc.Mount+"/session/end", h.logout)
 	e.POST(oidc.Mount+"/session/end", h.logoutByPost)
 	e.POST(oidc.Mount+"/session/end/confirm", h.logoutConfirmed, own)
+	e.GET(oidc.Mount+"/session/check", h.checkSession)
 }
 
 var errForeignForm = problem.New(problem.Forbidden, "cross_origin_form", "This form was sent from another site. Go back and try again from the page itself.")
@@ -185,6 +186,13 @@ func (h *Handler) home(c echo.Context) error {
 	view := HomeView{Shell: h.shell(c, p, "")}
 	if s != nil {
 		view.Account, view.LogoutAction = accountLabel(*s), p.URL("/session/end")
+		applications, err := p.Applications(c.Request().Context())
+		if err != nil {
+			return err
+		}
+		for _, a := range applications {
+			view.Applications = append(view.Applications, Application{Name: a.Name, LogoURL: webLink(&a.LogoURI), URL: a.LoginURL})
+		}
 	}
 	return respond(c, http.StatusOK, func(b *bytes.Buffer, v HomeView) error { return h.renderer.Home(b, v) }, view)
 }

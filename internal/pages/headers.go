@@ -30,6 +30,19 @@ func SecurityHeaders(h http.Header, destinations ...string) {
 	h.Set("Cache-Control", "no-store")
 }
 
+// AllowFrames lets the page that [SecurityHeaders] was called for show the origins of the URIs in frames, and no other.
+func AllowFrames(h http.Header, uris []string) {
+	var origins []string
+	for _, uri := range uris {
+		if source, ok := formSource(uri); ok && strings.Contains(source, "://") && !slices.Contains(origins, source) {
+			origins = append(origins, source)
+		}
+	}
+	if len(origins) > 0 {
+		h.Set("Content-Security-Policy", h.Get("Content-Security-Policy")+"; frame-src "+strings.Join(origins, " "))
+	}
+}
+
 // formSource returns the source expression (CSP Level 3 §2.3.1) that covers a URI, and whether there is one. The URI was registered by a
 // client, so whatever could end the directive, or widen it with a wildcard, makes it no source at all.
 func formSource(uri string) (string, bool) {

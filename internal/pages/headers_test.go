@@ -72,3 +72,22 @@ func FuzzFormSource(f *testing.F) {
 		}
 	})
 }
+
+func TestAllowFrames(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		uris []string
+		want string
+	}{
+		"origins once":             {[]string{"https://a.example/x?y=z", "https://b.example:8443/", "https://a.example/w"}, "; frame-src https://a.example https://b.example:8443"},
+		"nothing to frame":         {nil, ""},
+		"a scheme is no origin":    {[]string{"com.example.app:/x", "http://[::1]/x", "javascript:alert(1)"}, ""},
+		"nothing ends a directive": {[]string{"https://a.example;script-src *"}, ""},
+	} {
+		got := http.Header{"Content-Security-Policy": {"default-src 'none'"}}
+		AllowFrames(got, tt.uris)
+		if diff := cmp.Diff("default-src 'none'"+tt.want, got.Get("Content-Security-Policy")); diff != "" {
+			t.Errorf("%s: mismatch (-want +got)\n%s", name, diff)
+		}
+	}
+}

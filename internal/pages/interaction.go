@@ -123,6 +123,9 @@ func (h *Handler) signedIn(c echo.Context, p *oidc.Provider, token string, polic
 	if err != nil {
 		return err
 	}
+	if state := p.BrowserState(w.Session); state != "" {
+		h.cookies.SetState(c.Response(), state, policy.Absolute)
+	}
 	if w.Step == signin.StepDone {
 		return h.complete(c, p, w, false)
 	}

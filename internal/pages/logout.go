@@ -32,7 +32,7 @@ func (h *Handler) logout(c echo.Context) error {
 		return err
 	}
 	if s == nil {
-		return h.loggedOut(c, p, request)
+		return h.loggedOut(c, p, request, nil)
 	}
 	view := LogoutView{
 		Shell: h.shell(c, p, request.Fields.Get("ui_locales")), Action: p.URL("/session/end/confirm"), CancelURL: "/", Account: accountLabel(*s),
@@ -68,19 +68,36 @@ func (h *Handler) logoutConfirmed(c echo.Context) error {
 		return err
 	}
 	token, _ := h.cookies.Token(c.Request(), p.Tenant.Slug)
-	if err := p.Logout(c.Request().Context(), token, request.ClientID, oidc.Origin(c)); err != nil {
+	frames, err := p.Logout(c.Request().Context(), token, request.ClientID, oidc.Origin(c))
+	if err != nil {
 		return err
 	}
 	h.cookies.ClearToken(c.Response())
-	return h.loggedOut(c, p, request)
+	if p.Settings.Features.OIDC.SessionManagement.Enabled {
+		h.cookies.SetState(c.Response(), "", 0)
+	}
+	return h.loggedOut(c, p, request, frames)
 }
 
-func (h *Handler) loggedOut(c echo.Context, p *oidc.Provider, request oidc.LogoutRequest) error {
-	if request.Location != "" {
+// loggedOut leads back to the application, or says that this is the end. With frames to load first it shows a page that goes on
+// by itself.
+func (h *Handler) loggedOut(c echo.Context, p *oidc.Provider, request oidc.LogoutRequest, frames []string) error {
+	if request.Location != "" && len(frames) == 0 {
 		return redirect(c, request.Location)
 	}
-	view := LoggedOutView{Shell: h.shell(c, p, request.Fields.Get("ui_locales"))}
-	return respond(c, http.StatusOK, func(b *bytes.Buffer, v LoggedOutView) error { return h.renderer.LoggedOut(b, v) }, view)
+	view := LoggedOutView{
+		Shell: h.shell(c, p, request.Fields.Get("ui_locales")), ReturnURL: request.Location, ClientName: request.ClientName, Frames: frames,
+	}
+	var page bytes.Buffer
+	if err := h.renderer.LoggedOut(&page, view); err != nil {
+		return err
+	}
+	SecurityHeaders(c.Response().Header())
+	AllowFrames(c.Response().Header(), frames)
+	if view.GoesOn() {
+		AllowScripts(c.Response().Header())
+	}
+	return c.HTMLBlob(http.StatusOK, page.Bytes())
 }
 
 // hidden are the request's parameters as form fields, in a stable order.

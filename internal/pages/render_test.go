@@ -111,6 +111,12 @@ func samples() map[string]sample {
 		"logged_out": func(r *Renderer, w io.Writer, s Shell) error {
 			return r.LoggedOut(w, LoggedOutView{Shell: s, ReturnURL: host, ClientName: "Photo Album"})
 		},
+		"logged_out_frames": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.LoggedOut(w, LoggedOutView{
+				Shell: s, ReturnURL: "com.example.photos:/bye?a=b&c=d", ClientName: "Photo Album",
+				Frames: []string{host + "/logout?iss=https%3A%2F%2Fid.example&sid=1", "https://maps.example/logout"},
+			})
+		},
 		"error": func(r *Renderer, w io.Writer, s Shell) error {
 			return r.Error(w, ErrorView{
 				Shell: s, Status: 400, Reason: ErrorClient, Detail: "invalid_client: The client does not exist.", HomeURL: "/",
@@ -118,6 +124,14 @@ func samples() map[string]sample {
 		},
 		"home": func(r *Renderer, w io.Writer, s Shell) error {
 			return r.Home(w, HomeView{Shell: s, Account: "alice@acme.example", LogoutAction: "/oidc/v1/session/end"})
+		},
+		"home_applications": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Home(w, HomeView{
+				Shell: s, Account: "alice@acme.example", LogoutAction: "/oidc/v1/session/end", Applications: []Application{
+					{Name: "Maps", URL: "https://maps.example/login?iss=https%3A%2F%2Fid.example&a=b"},
+					{Name: "Photo <Album>", LogoURL: host + "/logo.png", URL: host + "/login?iss=x"},
+				},
+			})
 		},
 	}
 }
@@ -253,7 +267,7 @@ func checkPage(t *testing.T, body, locale string) {
 			t.Errorf("%d %s, want %d", got, once, want)
 		}
 	}
-	for _, never := range []string{"style", "iframe", "object", "base"} {
+	for _, never := range []string{"style", "object", "base"} {
 		if count[never] > 0 {
 			t.Errorf("the page has a <%s>", never)
 		}
@@ -286,6 +300,11 @@ func checkElement(t *testing.T, n *html.Node, ids, labels map[string]bool) {
 	case "script":
 		if src, _ := attr(n, "src"); !strings.HasPrefix(src, "/static/") || n.FirstChild != nil {
 			t.Error("the page has an inline script, which the CSP refuses, or one of another origin")
+		}
+	case "iframe":
+		_, unseen := attr(n, "hidden")
+		if sandbox, _ := attr(n, "sandbox"); !unseen || sandbox != "allow-scripts allow-same-origin" {
+			t.Errorf("a frame can be seen, or may do more than run its own scripts: %q", sandbox)
 		}
 	case "input":
 		kind, _ := attr(n, "type")

@@ -1,6 +1,9 @@
 package pages
 
-import "unicode"
+import (
+	"html/template"
+	"unicode"
+)
 
 // Shell is what every page shows around its own content: whose page it is, in which language, and where its stylesheet is. The zero value
 // is the neutral shell, in English and default colours, which says nothing of any tenant: it is the one to use while no tenant is known.
@@ -273,9 +276,22 @@ type Field struct {
 // LoggedOutView says that the person is signed out.
 type LoggedOutView struct {
 	Shell
-	ReturnURL  string // the way back to the application; "" omits it
-	ClientName string // names the link; "" calls it "the app"
+	ReturnURL  string   // the way back to the application; "" omits it
+	ClientName string   // names the link; "" calls it "the app"
+	Frames     []string // addresses that applications want loaded (OpenID Connect Front-Channel Logout §2); see [AllowFrames]
 }
+
+// Return is ReturnURL as a link of whatever scheme, since native applications have their own (RFC 8252 §7.1); "" where it is no address
+// to follow from a page.
+func (v LoggedOutView) Return() template.URL {
+	if _, ok := formSource(v.ReturnURL); !ok {
+		return ""
+	}
+	return template.URL(v.ReturnURL) //nolint:gosec // G203: formSource refuses the schemes that run something.
+}
+
+// GoesOn is whether the page follows its link by itself, where scripts run, when the frames have been loaded; see [AllowScripts].
+func (v LoggedOutView) GoesOn() bool { return len(v.Frames) > 0 && v.Return() != "" }
 
 // ErrorView says what went wrong and what to do about it. The text follows from Reason; the caller sends Status as the answer's code too.
 type ErrorView struct {
@@ -334,4 +350,12 @@ type HomeView struct {
 	Shell
 	Account      string // "" is nobody signed in
 	LogoutAction string // URL of the page that asks whether to sign out; "" omits the link
+	Applications []Application
+}
+
+// Application is one that a signed-in person can open from the tenant's own page (OpenID Connect Core §4).
+type Application struct {
+	Name    string
+	LogoURL string // "" omits it
+	URL     string
 }

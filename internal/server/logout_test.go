@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
+	"parako/internal/keyring"
 	"parako/internal/testkit/app"
 )
 
@@ -133,6 +136,71 @@ func TestLogout(t *testing.T) {
 			}
 		}
 		p.answer(t, p.authorize(t, "prompt", "none"))
+	})
+	t.Run("hints", func(t *testing.T) {
+		t.Parallel()
+		p, hint := signedIn(t)
+		keys, err := keyring.Open(t.Context(), a.Store, a.Vault, a.Acme.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// signed is the hint with other claims, signed by the tenant itself.
+		signed := func(pairs ...any) string {
+			claims := claimsOf(t, hint)
+			for i := 0; i < len(pairs); i += 2 {
+				claims[pairs[i].(string)] = pairs[i+1] //nolint:forcetypeassert // Names come first.
+			}
+			token, err := keys.Sign(keyring.RS256, "JWT", mustJSON(t, claims))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return token
+		}
+		several := signed("aud", []string{"somebody", a.Acme.Web.ID})
+		for name, tt := range map[string]struct {
+			pairs []string
+			asks  bool
+		}{
+			"expired long ago":                    {[]string{"id_token_hint", signed("iat", 1, "exp", 2)}, true},
+			"of a session that is not this one":   {[]string{"id_token_hint", signed("sid", uuid.NewString())}, true},
+			"of another person":                   {[]string{"id_token_hint", signed("sub", uuid.NewString())}, true},
+			"of several clients, one of which":    {[]string{"id_token_hint", several, "client_id", a.Acme.Web.ID}, true},
+			"logout_hint of anybody":              {[]string{"logout_hint", "somebody else", "client_id", a.Acme.Web.ID}, true},
+			"of several clients, and none named":  {[]string{"id_token_hint", several}, false},
+			"of several clients, and another one": {[]string{"id_token_hint", several, "client_id", a.Acme.SPA.ID}, false},
+			"of nobody":                           {[]string{"id_token_hint", signed("aud", []string{})}, false},
+			"of another issuer":                   {[]string{"id_token_hint", signed("iss", a.Globex.Issuer)}, false},
+		} {
+			got := p.endSession(t, append(tt.pairs, "post_logout_redirect_uri", after)...)
+			if asks := strings.Contains(got.Text, `id="logout-confirm"`); asks != tt.asks || asks != (got.StatusCode == http.StatusOK) || got.Header.Get("Location") != "" {
+				t.Errorf("%s: %d to %q", name, got.StatusCode, got.Header.Get("Location"))
+			}
+		}
+		p.answer(t, p.authorize(t, "prompt", "none")) // Nothing has ended without a word.
+		if got := p.endSession(t, "ui_locales", "xx de"); !strings.Contains(got.Text, `<html lang="de"`) {
+			t.Errorf("ui_locales is not obeyed:\n%s", got.Text)
+		}
+		if got := p.endSession(t, "logout_hint", "a", "client_id", a.Acme.Web.ID); !strings.Contains(got.Text, `name="logout_hint" value="a"`) {
+			t.Error("the hint does not survive the question")
+		}
+	})
+	t.Run("where applications may not ask", func(t *testing.T) {
+		t.Parallel()
+		closed := a.AddTenant(t, "closed")
+		a.Configure(t, closed, "features", `{"oidc":{"rp_initiated_logout":{"enabled":false}}}`)
+		p := newParty(t, a, closed, closed.Web)
+		hint := p.tokens(t).text("id_token")
+		if text := app.Get(t, p.direct, closed.Issuer+"/.well-known/openid-configuration").Text; strings.Contains(text, "end_session_endpoint") {
+			t.Errorf("discovery says %s", text)
+		}
+		if got := p.endSession(t, "id_token_hint", "garbage", "post_logout_redirect_uri", "https://evil.example/"); strings.Contains(got.Text, "garbage") {
+			t.Errorf("what an application sends means something:\n%s", got.Text)
+		}
+		got := p.confirm(t, p.endSession(t, "id_token_hint", hint, "post_logout_redirect_uri", after, "ui_locales", "de"))
+		if got.StatusCode != http.StatusOK || !strings.Contains(got.Text, `id="logged-out-title"`) || !strings.Contains(got.Text, `<html lang="de"`) {
+			t.Errorf("a person cannot sign out: %d to %q\n%s", got.StatusCode, got.Header.Get("Location"), got.Text)
+		}
+		p.refused(t, "login_required", "prompt", "none")
 	})
 	t.Run("what ends with the session and what does not", func(t *testing.T) {
 		t.Parallel()

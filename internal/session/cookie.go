@@ -20,6 +20,7 @@ const (
 	sessionCookie = "application_session"
 	flowCookie    = "parako_flow_"
 	localeCookie  = "locale"
+	stateCookie   = "browser_state" // templates/static/session.js reads it by this name
 )
 
 func (c Cookies) name(base string) string {
@@ -61,6 +62,16 @@ func (c Cookies) SetToken(w http.ResponseWriter, slug, token string, life time.D
 
 // ClearToken takes the session's cookie away.
 func (c Cookies) ClearToken(w http.ResponseWriter) { c.set(w, sessionCookie, "", 0) }
+
+// SetState lets the scripts of check_session_iframe see which session the browser is in, inside of frames of other sites (OpenID
+// Connect Session Management section 3.2). It is no secret and opens nothing; an empty state takes it away.
+func (c Cookies) SetState(w http.ResponseWriter, state string, life time.Duration) {
+	cookie := &http.Cookie{Name: c.name(stateCookie), Value: state, Path: "/", Secure: true, SameSite: http.SameSiteNoneMode, MaxAge: int(life / time.Second)}
+	if state == "" {
+		cookie.MaxAge = -1
+	}
+	http.SetCookie(w, cookie)
+}
 
 // Flow is the secret that ties an interaction to the browser it began in; empty when this is another browser.
 func (c Cookies) Flow(r *http.Request, interaction uuid.UUID) string {
