@@ -88,7 +88,7 @@ func (d Deps) client() (*river.Client[pgx.Tx], error) {
 	all := river.NewWorkers()
 	river.AddWorker(all, &logoutWorker{deps: d})
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
-		Schema: schema, Workers: all, Logger: d.Log, Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
+		Schema: schema, Workers: all, Logger: slog.New(quiet{d.Log.Handler()}), Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
 		PollOnly: true, FetchPollInterval: pollInterval, JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,
 		SoftStopTimeout: d.Grace, CompletedJobRetentionPeriod: keepDone,
 		// It belongs to the owner of the indexes, which nobody is here.
@@ -150,3 +150,18 @@ func (*logoutWorker) NextRetry(job *river.Job[logoutArgs]) time.Time {
 
 // errTrouble is all that the queue keeps of an error, because it belongs to no tenant. The log has the rest.
 var errTrouble = errors.New("it failed; see the log")
+
+// quiet passes on warnings and errors. What River tells besides is about itself, such as when it will do what it has been told
+// never to do.
+type quiet struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && q.Handler.Enabled(ctx, level)
+}
+
+// WithAttrs implements slog.Handler.
+func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(attrs)} }
+
+// WithGroup implements slog.Handler.
+func (q quiet) WithGroup(name string) slog.Handler { return quiet{q.Handler.WithGroup(name)} }

@@ -38,12 +38,10 @@ var logoutParameters = []string{"id_token_hint", "logout_hint", "client_id", "po
 // sign out all the same, and what an application sends along means nothing.
 func (p *Provider) ParseLogout(ctx context.Context, form url.Values) (LogoutRequest, error) {
 	r := LogoutRequest{Fields: url.Values{}}
-	known := logoutParameters
 	if !p.Settings.Features.OIDC.RPInitiatedLogout.Enabled {
-		known = []string{"ui_locales"}
 		form = url.Values{"ui_locales": form["ui_locales"]}
 	}
-	for _, name := range known {
+	for _, name := range logoutParameters {
 		if len(form[name]) > 1 {
 			return LogoutRequest{}, errLogoutHint
 		}

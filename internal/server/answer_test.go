@@ -378,9 +378,9 @@ func bare(text string, loads ...load) string {
 		}
 	}
 	for _, name := range names {
-		text = regexp.MustCompile(`[?&]`+name+`=[^&\s"]*|<input type="hidden" name="`+name+`" value="[^"]*">\n?|"`+name+`s?":("[^"]*"|\[[^]]*\])`).ReplaceAllString(text, "")
+		text = regexp.MustCompile(`[?&]`+name+`=[^&\s"]*|<input type="hidden" name="`+name+`" value="[^"]*">\n?|"`+name+`s?":("[^"]*"|\[[^]]*\]),?`).ReplaceAllString(text, "")
 	}
-	return strings.ReplaceAll(text, "?", "&")
+	return strings.ReplaceAll(strings.ReplaceAll(text, ",}", "}"), "?", "&")
 }
 
 var incidental = regexp.MustCompile(`(?m)^(Set-Cookie: [^=]+=; |Access-Control-|Vary: Origin|<p class="lead" id="device-lead">|<input class="code" id="user-code").*\n`)

@@ -103,6 +103,7 @@ func hold(t *testing.T, a *app.App, m marked) holdings {
 	h.deviceCode, h.userCode = box.text("device_code"), box.text("user_code")
 	a.Superuser(t, "UPDATE parako.device_codes SET expires_at = now() + interval '1 hour' WHERE tenant_id = $1", m.ID)
 
+	p.delivery(t)
 	h.initial = p.initialToken(t, func(n *oidc.NewRegistrationToken) { n.Uses = 1000 }).Token
 	own := p.do(t, jsonRequest(t.Context(), http.MethodPost, m.Issuer+"/register-rp", h.initial, map[string]any{
 		"client_name": m.word + " registered", "redirect_uris": []string{m.callback},

@@ -304,7 +304,7 @@ func (s *story) live(t *testing.T, w *witness) {
 		app.Post(t, p.step, box.text("verification_uri"), url.Values{"user_code": {code}})
 	}
 	if s.calls != nil {
-		s.call(t, w)
+		s.call(t, w, p)
 	}
 
 	// Clients on their own behalf.
@@ -448,7 +448,7 @@ func (s *story) answerCalls(t *testing.T) {
 }
 
 // call has the server ask for the keys of a client.
-func (s *story) call(t *testing.T, w *witness) {
+func (s *story) call(t *testing.T, w *witness, p party) {
 	t.Helper()
 	m := w.m
 	var client oidc.Client
@@ -467,6 +467,22 @@ func (s *story) call(t *testing.T, w *witness) {
 	}
 	far := w.party(t, s.App).as(client)
 	expect(t, far.post(t, "/token", "grant_type", "client_credentials", "client_assertion", m.assertion(t, client.ID), "client_assertion_type", assertionType), http.StatusOK, "")
+	told := register(t, s.App, m.Tenant, oidc.NewClient{
+		ClientMetadata: oidc.ClientMetadata{
+			Name: m.word + " told", RedirectURIs: []string{m.callback},
+			MoreMetadata: oidc.MoreMetadata{BackchannelLogoutURI: s.calls.URL + "/" + m.word + "/told"},
+		},
+		ID: m.word + "-told", Preset: oidc.PresetSPA, Actor: audit.Operator(m.word + "-operator"),
+	})
+	p.as(told).code(t) // at the end of the session it is told
+}
+
+// toldOfLogouts reports whether both tenants' applications have been told that the session has ended.
+func (s *story) toldOfLogouts() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := strings.Join(s.called, "\n")
+	return !slices.ContainsFunc(s.tenants, func(m marked) bool { return !strings.Contains(all, "POST /"+m.word+"/told ") })
 }
 
 // searchCalls looks at what other servers were asked: a request to a tenant's address holds nothing of another.
@@ -474,6 +490,13 @@ func (s *story) searchCalls(t *testing.T) {
 	t.Helper()
 	if s.calls == nil {
 		return
+	}
+	for deadline := time.After(time.Minute); !s.toldOfLogouts(); {
+		select {
+		case <-deadline:
+			t.Fatal("not every application was told that the session has ended")
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 var doors = map[string]string{
 	"github.com/jackc/pgx/v5":             "rows in PostgreSQL: searchRows",
 	"github.com/pressly/goose/v3":         "the schema alone",
+	"github.com/riverqueue/river":         "jobs, which are rows: searchRows",
 	"github.com/redis/rueidis":            "keys, values and messages in Redis: searchRedis",
 	"github.com/labstack/echo/v4":         "answers: searchAnswers",
 	"github.com/prometheus/client_golang": "metrics: searchMetrics",

@@ -86,6 +86,7 @@ var parameters = map[string]func(own) string{
 	"id_token_hint":            nil,
 	"identifier":               nil,
 	"login_hint":               func(o own) string { return o.host.Email },
+	"logout_hint":              nil,
 	"max_age":                  nil,
 	"name":                     nil,
 	"nonce":                    say("the-nonce"),
