@@ -291,7 +291,8 @@ func (s *story) live(t *testing.T, w *witness) {
 	}
 	page = app.Get(t, p.browser, p.authorizeURL(with("prompt", "create")...))
 	for _, form := range []url.Values{
-		{"email": {m.Email}, "password": {word("long-password")}}, {"email": {word("mail")}, "password": {m.word}},
+		{"email": {m.Email}, "password": {word("long-password")}},
+		{"email": {word("mail")}, "password": {m.word}},
 		{"email": {"new@" + m.word + ".example"}, "password": {"correct horse staple"}, "name": {word("name")}},
 	} {
 		app.Post(t, p.step, strings.TrimSuffix(page.Request.URL.String(), "/register")+"/register", form)

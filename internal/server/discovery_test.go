@@ -76,6 +76,27 @@ func TestDiscoveryDocuments(t *testing.T) {
 			if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "application/json" {
 				t.Errorf("%d %s", resp.StatusCode, resp.Header.Get("Content-Type"))
 			}
+			checkEndpoints(t, a, []byte(resp.Text))
 		})
+	}
+}
+
+// checkEndpoints holds that every endpoint of a document is there.
+func checkEndpoints(t *testing.T, a *app.App, document []byte) {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal(document, &m); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range m {
+		target, _ := value.(string)
+		if !strings.HasSuffix(name, "_endpoint") && name != "jwks_uri" && name != "check_session_iframe" {
+			continue
+		}
+		if resp := app.Post(t, a.Client(t), target, nil); resp.StatusCode == http.StatusNotFound {
+			if resp = app.Get(t, a.Client(t), target); resp.StatusCode == http.StatusNotFound {
+				t.Errorf("%s is not there: %s", name, target)
+			}
+		}
 	}
 }
