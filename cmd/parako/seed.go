@@ -118,7 +118,7 @@ func seed(ctx context.Context, c config.Config, o devOptions) (seeded, error) {
 		Demo: "http://localhost:" + strconv.Itoa(o.demoPort),
 		Environment: map[string]string{
 			"DATABASE_URL": c.DatabaseURL.Reveal(), "STORAGE_POSTGRESQL_URL": c.PostgresURL.Reveal(),
-			"STORAGE_POSTGRESQL_PLATFORM_URL": c.PlatformURL.Reveal(),
+			"STORAGE_POSTGRESQL_PLATFORM_URL": c.PlatformURL.Reveal(), "ENCRYPTION_KEY": c.EncryptionKey.Reveal(),
 		},
 	}
 	for _, brand := range demoBrands() {
@@ -248,7 +248,7 @@ func (s seeded) String() string {
 			}
 		}
 	}
-	b.WriteString("\n  For `parako tenant`, `client` and `admin` in another terminal\n")
+	b.WriteString("\n  For the other commands of `parako` in another terminal\n")
 	for _, name := range slices.Sorted(maps.Keys(s.Environment)) {
 		fmt.Fprintf(&b, "    export %s='%s'\n", name, s.Environment[name])
 	}
