@@ -104,6 +104,7 @@ func (p *Provider) refusable(form url.Values, who client) *authRequest {
 
 // checkAuthorize checks a flat request. Its redirect URI comes first: without it nothing can be sent back.
 func (p *Provider) checkAuthorize(ctx context.Context, form url.Values, who client) (*authRequest, error) {
+	omitEmpty(form)
 	f := p.Settings.Features.OIDC
 	r := &authRequest{form: form, client: who, redirectURI: form.Get("redirect_uri"), responseType: canonicalResponseType(form.Get("response_type"))}
 	if r.redirectURI == "" && len(who.RedirectUris) == 1 && !slices.Contains(strings.Fields(form.Get("scope")), "openid") {
@@ -140,7 +141,7 @@ func (p *Provider) checkAuthorize(ctx context.Context, form url.Values, who clie
 }
 
 func (r *authRequest) unsupported() error {
-	if r.form.Get("registration") != "" {
+	if r.form.Has("registration") {
 		return fosite.ErrRegistrationNotSupported
 	}
 	for _, values := range r.form {

@@ -45,8 +45,7 @@ func errClient(cause error) error {
 	return fosite.ErrInvalidClient.WithHint("The client is unknown, not active, or did not authenticate as registered.").WithWrap(cause)
 }
 
-// presented reads the credentials of a request. A parameter without a value counts as left out (RFC 6749 section 3.2): some
-// libraries send client_secret for clients that have none.
+// presented reads the credentials of a request.
 func presented(r *http.Request, form url.Values) (credentials, error) {
 	c := credentials{method: authNone, clientID: form.Get("client_id"), certificate: certificateOf(r)}
 	methods := 0
@@ -63,11 +62,11 @@ func presented(r *http.Request, form url.Values) (credentials, error) {
 		}
 		c.method, c.clientID, c.secret = authBasic, id, pass
 	}
-	if form.Get("client_secret") != "" {
+	if form.Has("client_secret") {
 		methods++
 		c.method, c.secret = authPost, form.Get("client_secret")
 	}
-	if form.Get("client_assertion") != "" || form.Get("client_assertion_type") != "" {
+	if form.Has("client_assertion") || form.Has("client_assertion_type") {
 		methods++
 		if form.Get("client_assertion_type") != assertionType {
 			return c, fosite.ErrInvalidRequest.WithHint("The client_assertion_type is not supported.")

@@ -3,7 +3,10 @@ package oidc
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -124,6 +127,13 @@ func repeated(form map[string][]string) error {
 		}
 	}
 	return nil
+}
+
+// omitEmpty takes out the parameters without a value: they count as left out (RFC 6749 sections 3.1 and 3.2).
+func omitEmpty(form url.Values) {
+	maps.DeleteFunc(form, func(_ string, values []string) bool {
+		return !slices.ContainsFunc(values, func(v string) bool { return v != "" })
+	})
 }
 
 // refusal is the audit trail's reason for an error.

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -56,7 +57,11 @@ func (h *Handler) push(c echo.Context) error {
 		}
 		form.Set("dpop_jkt", jkt)
 	}
-	if _, err := p.checkAuthorize(ctx, form, caller); err != nil {
+	_, err = p.checkAuthorize(ctx, form, caller)
+	if errors.Is(err, errRedirectURI) { // whose words are for people
+		err = fosite.ErrInvalidRequest.WithHint("The redirect_uri is missing, or it is not registered for the client.")
+	}
+	if err != nil {
 		return h.writeError(c, err)
 	}
 	uri, life := pushedPrefix+secret.Token(), p.ttl().PushedRequest

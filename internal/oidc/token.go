@@ -179,7 +179,8 @@ func recordIssued(ctx context.Context, tx *store.Tx, r fosite.Requester, g *gran
 	return audit.Record(ctx, tx, e)
 }
 
-// postForm reads the body of a request to a protocol endpoint, which is a form in which nothing is repeated.
+// postForm reads the body of a request to a protocol endpoint, which is a form in which nothing is repeated. Some
+// libraries send an empty client_secret for clients that have none.
 func postForm(c echo.Context) (url.Values, error) {
 	r := c.Request()
 	// fosite would read multipart bodies too, past the checks below.
@@ -192,6 +193,7 @@ func postForm(c echo.Context) (url.Values, error) {
 	if err := repeated(r.PostForm); err != nil {
 		return nil, err
 	}
+	omitEmpty(r.PostForm)
 	for name := range r.URL.Query() {
 		if name == "client_secret" || name == "client_assertion" || name == "code" || name == "refresh_token" || name == "device_code" {
 			return nil, fosite.ErrInvalidRequest.WithHint("Secrets belong in the body, not in the query.")

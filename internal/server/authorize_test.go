@@ -322,7 +322,7 @@ func TestAuthorizeVariants(t *testing.T) {
 	})
 	t.Run("a parameter without a value is none", func(t *testing.T) {
 		t.Parallel()
-		silent(t, "registration", "", "request", "", "request_uri", "", "max_age", "", "prompt", "")
+		silent(t, "registration", "", "request", "", "request_uri", "", "max_age", "", "prompt", "", "resource", "", "claims", "", "response_mode", "", "dpop_jkt", "")
 	})
 	t.Run("state is returned as it came", func(t *testing.T) {
 		t.Parallel()

@@ -89,7 +89,11 @@ func TestPushedRequests(t *testing.T) {
 		} {
 			expect(t, p.pushRequest(t, pairs...), http.StatusBadRequest, code)
 		}
-		expect(t, p.pushRequest(t, "redirect_uri", "https://evil.example/"), http.StatusBadRequest, "invalid_request")
+		got := p.pushRequest(t, "redirect_uri", "https://evil.example/")
+		expect(t, got, http.StatusBadRequest, "invalid_request")
+		if !strings.Contains(got.text("error_description"), "redirect_uri") {
+			t.Errorf("the developer reads %q", got.text("error_description"))
+		}
 		expect(t, p.pushRequest(t, "request_uri", "urn:ietf:params:oauth:request_uri:x"), http.StatusBadRequest, "invalid_request")
 		wrong := p
 		wrong.client.Secret = "wrong"

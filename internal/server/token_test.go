@@ -253,7 +253,7 @@ func TestClientAuthentication(t *testing.T) {
 		expect(t, p.redeem(t, code, "client_secret", "x"), http.StatusUnauthorized, "invalid_client")
 		expect(t, p.redeem(t, code), http.StatusOK, "")
 		// A parameter without a value is none.
-		expect(t, p.redeem(t, p.code(t), "client_secret", "", "client_assertion", "", "client_assertion_type", ""), http.StatusOK, "")
+		expect(t, p.redeem(t, p.code(t), "client_secret", "", "client_assertion", "", "client_assertion_type", "", "resource", ""), http.StatusOK, "")
 		web := p.as(a.Acme.Web)
 		web.client.TokenEndpointAuthMethod = "none"
 		expect(t, web.redeem(t, web.code(t), "client_secret", ""), http.StatusUnauthorized, "invalid_client")
