@@ -164,6 +164,9 @@ func (p *Provider) checkResponseType(r *authRequest) error {
 	if r.client.fapi() && r.responseType != "code" {
 		return fosite.ErrUnsupportedResponseType.WithHint("FAPI 2.0 knows the response_type code only.")
 	}
+	if r.asks("token") && (r.client.more.DPoPBound || r.client.more.TLSBound) {
+		return fosite.ErrUnsupportedResponseType.WithHint("The client's tokens are bound to a key, which it cannot prove to have at this endpoint.")
+	}
 	if r.asks("id_token") {
 		if !slices.Contains(strings.Fields(r.form.Get("scope")), "openid") {
 			return fosite.ErrInvalidScope.WithHint("An ID token needs the scope openid.")
@@ -302,6 +305,7 @@ func (p *Provider) checkClaims(r *authRequest) error {
 	if r.claims, err = parseClaims(text); err != nil {
 		return err
 	}
+	r.claims.keep(func(name string) bool { return p.mayClaim(r.client, name) })
 	r.subject = r.claims.subject()
 	if wanted := r.claims.acr(); len(wanted) > 0 && !slices.ContainsFunc(wanted, func(acr string) bool { return slices.Contains(acrValues, acr) }) {
 		return errUnmet

@@ -160,6 +160,22 @@ func parseClaims(text string) (*claimsRequest, error) {
 	return &request, nil
 }
 
+// mayClaim reports whether a client may ask for a claim by its name. One about the person must belong to a scope that the client
+// may ask for: the parameter is another way to the same claims, not to more.
+func (p *Provider) mayClaim(c client, name string) bool {
+	if scope := p.scopeOf(name); scope != "" {
+		return c.GetScopes().Has(scope)
+	}
+	return slices.Contains(protocolClaims, name)
+}
+
+// keep leaves the claims whose name satisfies fn.
+func (c *claimsRequest) keep(fn func(name string) bool) {
+	for _, demands := range []map[string]*claimDemand{c.Userinfo, c.IDToken} {
+		maps.DeleteFunc(demands, func(name string, _ *claimDemand) bool { return !fn(name) })
+	}
+}
+
 // userinfo and idToken are the names asked for at either place.
 func (c *claimsRequest) userinfo() []string {
 	if c == nil {

@@ -112,6 +112,9 @@ func (p *Provider) authenticateClient(ctx context.Context, r *http.Request, form
 	if c.method != registered {
 		return nil, errClient(fmt.Errorf("client %s used %s instead of %s", who.ID, c.method, registered))
 	}
+	if tls := c.method == authTLS || c.method == authSelfSigned; tls && !p.Settings.Features.OIDC.MTLS.Enabled {
+		return nil, errClient(fmt.Errorf("client %s used mutual TLS, which the tenant has turned off", who.ID))
+	}
 	switch c.method {
 	case authBasic, authPost:
 		if !p.secretMatches(who.Client, c.secret) {

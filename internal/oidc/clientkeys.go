@@ -191,13 +191,16 @@ func (p *Provider) signatureKey(ctx context.Context, s keySource, header jose.He
 // encryptionKey finds the key to encrypt for with alg; of several, the first.
 func (p *Provider) encryptionKey(ctx context.Context, s keySource, alg string) (jose.JSONWebKey, error) {
 	return p.findKey(ctx, s, func(keys []jose.JSONWebKey) (jose.JSONWebKey, error) {
-		i := slices.IndexFunc(keys, func(k jose.JSONWebKey) bool { return k.Use != "sig" && keyFits(k, alg) })
+		i := slices.IndexFunc(keys, func(k jose.JSONWebKey) bool { return encryptsWith(k, alg) })
 		if i < 0 {
 			return jose.JSONWebKey{}, fmt.Errorf("no key fits an encryption with %s", alg)
 		}
 		return keys[i], nil
 	})
 }
+
+// encryptsWith reports whether the client wants to be encrypted for with the key and alg.
+func encryptsWith(k jose.JSONWebKey, alg string) bool { return k.Use != "sig" && keyFits(k, alg) }
 
 // keyFits reports whether a key can be used with alg: it names no other, and is of the kind and size that alg needs.
 func keyFits(k jose.JSONWebKey, alg string) bool {

@@ -224,8 +224,11 @@ func (p *Provider) confirm(ctx context.Context, g *grantSession) error {
 	if g.client.more.DPoPBound && g.proof == "" {
 		return errProof.WithHint("This client must send one.")
 	}
-	if !g.client.more.TLSBound || !p.Settings.Features.OIDC.MTLS.Enabled {
+	if !g.client.more.TLSBound {
 		return nil
+	}
+	if !p.Settings.Features.OIDC.MTLS.Enabled {
+		return fosite.ErrInvalidRequest.WithHint("The client's tokens are bound to its certificate, and mutual TLS is turned off.")
 	}
 	r, ok := ctx.Value(fosite.RequestContextKey).(*http.Request)
 	if !ok {

@@ -3,7 +3,6 @@ package oidc
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"strings"
 	"time"
 
@@ -91,7 +90,7 @@ func (p *Provider) inspectStored(ctx context.Context, id []byte) (tokenInfo, err
 		if err != nil {
 			return tokenInfo{}, err
 		}
-		info.Subject, info.user = p.subject(more, row.RedirectUris, *row.UserID), *row.UserID
+		info.Subject, info.user = p.subject(t.ClientID, more, row.RedirectUris, *row.UserID), *row.UserID
 		if *row.ACR != "" { // Somebody else vouched for the person otherwise.
 			info.AuthTime, info.ACR, info.AMR = row.AuthTime.Unix(), *row.ACR, row.AMR
 		}
@@ -117,7 +116,7 @@ func (p *Provider) inspectRefresh(ctx context.Context, token string) (tokenInfo,
 		return tokenInfo{}, err
 	}
 	info := tokenInfo{
-		Active: t.UsedAt == nil && g.RevokedAt == nil && (row.SessionLive || slices.Contains(g.Scopes, "offline_access")) &&
+		Active: t.UsedAt == nil && g.RevokedAt == nil && p.outlives(row) &&
 			row.Now.Before(t.ExpiresAt) && row.Now.Before(g.ExpiresAt),
 		Issuer: p.Issuer, Subject: p.subjectFor(owner, g.UserID), ClientID: g.ClientID, Scope: joinScopes(g.Scopes), Audience: g.Resources,
 		Expiry: t.ExpiresAt.Unix(), IssuedAt: t.CreatedAt.Unix(), grant: &g.ID,

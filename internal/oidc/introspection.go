@@ -56,11 +56,8 @@ const introspectionJWT = "application/token-introspection+jwt"
 
 // wantsSignedIntrospection reports whether the caller asks for a signed answer. One that registered for encryption gets no other.
 func (p *Provider) wantsSignedIntrospection(r *http.Request, caller client) bool {
-	f := p.Settings.Features.OIDC
-	if !f.JWTIntrospection.Enabled {
-		return false
-	}
-	return strings.Contains(r.Header.Get("Accept"), introspectionJWT) || caller.more.IntrospectionEncryptionAlg != "" && f.Encryption.Enabled
+	return caller.more.IntrospectionEncryptionAlg != "" ||
+		p.Settings.Features.OIDC.JWTIntrospection.Enabled && strings.Contains(r.Header.Get("Accept"), introspectionJWT)
 }
 
 // concerns reports whether the caller may know of the token. A client stands for the resources that name it: its client_id,

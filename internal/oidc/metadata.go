@@ -463,6 +463,9 @@ func (m *ClientMetadata) checkAuthentication(f settings.OIDCFeatures) error {
 	if tls := m.TokenEndpointAuthMethod == authTLS || m.TokenEndpointAuthMethod == authSelfSigned || m.TLSBound; tls && !f.MTLS.Enabled {
 		return badMetadata("Mutual TLS is not available.")
 	}
+	if front := func(r string) bool { return slices.Contains(strings.Fields(r), "token") }; (m.DPoPBound || m.TLSBound) && slices.ContainsFunc(m.ResponseTypes, front) {
+		return badMetadata("Bound access tokens come from the token endpoint only: leave out the response types with token.")
+	}
 	if m.DPoPBound && !f.DPoP.Enabled {
 		return badMetadata("DPoP is not available.")
 	}
@@ -520,12 +523,33 @@ func (m *ClientMetadata) checkAlgorithms(f settings.OIDCFeatures) error {
 	if alg := jose.KeyAlgorithm(m.RequestObjectEncryptionAlg); alg != "" && !slices.Contains(requestKeyAlgorithms, alg) {
 		return badMetadata("request_object_encryption_alg is RSA-OAEP-256, ECDH-ES, A128KW, A256KW or dir.")
 	}
+	for name, of := range map[string]struct {
+		served bool
+		algs   [2]string
+	}{
+		"userinfo":      {f.JWTUserinfo.Enabled, [2]string{m.UserinfoAlg, m.UserinfoEncryptionAlg}},
+		"introspection": {f.JWTIntrospection.Enabled, [2]string{m.IntrospectionAlg, m.IntrospectionEncryptionAlg}},
+		"authorization": {f.JWTResponseModes.Enabled, [2]string{m.AuthorizationAlg, m.AuthorizationEncryptionAlg}},
+	} {
+		if !of.served && of.algs != [2]string{} {
+			return badMetadata("Signed or encrypted responses are not available for %s.", name)
+		}
+	}
 	for name, alg := range map[string]string{
 		"id_token": m.IDTokenEncryptionAlg, "userinfo": m.UserinfoEncryptionAlg, "introspection": m.IntrospectionEncryptionAlg,
 		"authorization": m.AuthorizationEncryptionAlg,
 	} {
 		if alg != "" && !symmetric(alg) && len(m.JWKS) == 0 && m.JWKSURI == "" {
 			return badMetadata("An encrypted %s needs jwks or jwks_uri with a key to encrypt for.", name)
+		}
+		if alg != "" && !symmetric(alg) && len(m.JWKS) > 0 {
+			var set jose.JSONWebKeySet
+			if err := json.Unmarshal(m.JWKS, &set); err != nil {
+				return badMetadata("jwks is a JSON Web Key Set.")
+			}
+			if !slices.ContainsFunc(set.Keys, func(k jose.JSONWebKey) bool { return encryptsWith(k, alg) }) {
+				return badMetadata("jwks has no key for the encryption of the %s with %s.", name, alg)
+			}
 		}
 		if symmetric(alg) && !strings.HasPrefix(m.TokenEndpointAuthMethod, "client_secret_") {
 			return badMetadata("An encryption with %s needs a client with a secret.", alg)

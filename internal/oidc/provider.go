@@ -136,7 +136,10 @@ func (p *Provider) CompanyName() string {
 // SessionPolicy bounds the tenant's browser sessions.
 func (p *Provider) SessionPolicy() session.Policy {
 	s := p.Settings.Security.Authentication.Session
-	return session.Policy{Idle: s.Idle(), Absolute: s.Absolute(), Backchannel: p.Settings.Features.OIDC.BackchannelLogout.Enabled}
+	f := p.Settings.Features.OIDC
+	return session.Policy{
+		Idle: s.Idle(), Absolute: s.Absolute(), Backchannel: f.BackchannelLogout.Enabled, KeepGrants: !f.ExpiresWithSession.Enabled,
+	}
 }
 
 func (p *Provider) ttl() settings.TokenTTL { return p.Settings.OIDC.TokenTTL }

@@ -120,7 +120,7 @@ func defaultAlg(c client) string {
 // encryptFor wraps a signed token for the client, or returns it as it is when the client asks for no encryption. The key is one
 // the client published, or comes from its secret (OpenID Connect Core section 10.2).
 func (p *Provider) encryptFor(ctx context.Context, c client, alg, enc, token string) (string, error) {
-	if alg == "" || !p.Settings.Features.OIDC.Encryption.Enabled {
+	if alg == "" {
 		return token, nil
 	}
 	recipient := jose.Recipient{Algorithm: jose.KeyAlgorithm(alg)}

@@ -249,12 +249,17 @@ func (s storage) GetRefreshTokenSession(ctx context.Context, sig string, sess fo
 	switch {
 	case row.Grant.RevokedAt != nil:
 		return nil, fosite.ErrNotFound
-	case !row.SessionLive && !slices.Contains(row.Grant.Scopes, "offline_access"):
+	case !s.p.outlives(row):
 		return nil, fosite.ErrNotFound // It died with the session.
 	case used != nil && row.Now.Sub(*used) > refreshGrace:
 		return r, fosite.ErrInactiveToken
 	}
 	return r, nil
+}
+
+// outlives reports whether a refresh token is good as far as its session is concerned: it goes on, or the grant does not need it.
+func (p *Provider) outlives(row dbsqlc.RefreshTokenByIDRow) bool {
+	return row.SessionLive || !p.Settings.Features.OIDC.ExpiresWithSession.Enabled || slices.Contains(row.Grant.Scopes, "offline_access")
 }
 
 // RotateRefreshToken spends a refresh token, or repeats that within the grace period. One that is kept is not spent.

@@ -70,7 +70,7 @@ func (p *Provider) writeUserinfo(c echo.Context, row dbsqlc.AccessTokenUserRow) 
 	}
 	noStore(c)
 	f := p.Settings.Features.OIDC
-	if encrypted := more.UserinfoEncryptionAlg != "" && f.Encryption.Enabled; !f.JWTUserinfo.Enabled || more.UserinfoAlg == "" && !encrypted {
+	if more.UserinfoEncryptionAlg == "" && (more.UserinfoAlg == "" || !f.JWTUserinfo.Enabled) {
 		return c.JSON(http.StatusOK, answer)
 	}
 	answer["iss"], answer["aud"] = p.Issuer, who.ID

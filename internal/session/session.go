@@ -38,6 +38,8 @@ type Policy struct {
 	// Backchannel has the clients of a session told of its end that registered an address for that (OpenID Connect Back-Channel
 	// Logout).
 	Backchannel bool
+	// KeepGrants lets what was granted without offline_access outlive the session.
+	KeepGrants bool
 }
 
 // end is when a session that begins now must end.
@@ -137,7 +139,7 @@ type Client = dbsqlc.SessionClientsRow
 // keepDelivery is how long it can be seen that a client was not told.
 const keepDelivery = 30 * 24 * time.Hour
 
-// End ends a session and every grant that dies with it: those without offline_access. What tells the clients of the session is
+// End ends a session and, unless the policy keeps them, every grant that dies with it: those without offline_access. What tells the clients of the session is
 // enqueued with it; the clients are returned. Ending it twice is harmless, and nobody is told twice.
 func End(ctx context.Context, tx *store.Tx, id uuid.UUID, policy Policy) ([]Client, error) {
 	user, err := tx.SessionEnd(ctx, dbsqlc.SessionEndParams{TenantID: tx.Tenant(), ID: id})
@@ -151,8 +153,10 @@ func End(ctx context.Context, tx *store.Tx, id uuid.UUID, policy Policy) ([]Clie
 	if err != nil {
 		return nil, fmt.Errorf("list clients of session %s: %w", id, err)
 	}
-	if err := tx.Later().GrantRevokeBySession(ctx, dbsqlc.GrantRevokeBySessionParams{TenantID: tx.Tenant(), SessionID: id}); err != nil {
-		return nil, fmt.Errorf("revoke grants of session %s: %w", id, err)
+	if !policy.KeepGrants {
+		if err := tx.Later().GrantRevokeBySession(ctx, dbsqlc.GrantRevokeBySessionParams{TenantID: tx.Tenant(), SessionID: id}); err != nil {
+			return nil, fmt.Errorf("revoke grants of session %s: %w", id, err)
+		}
 	}
 	for _, c := range clients {
 		if c.BackchannelURI == "" || !policy.Backchannel {

@@ -55,7 +55,8 @@ type OIDCFeatures struct {
 	PushedAuthorizationRequests Pushed `json:"pushed_authorization_requests"`
 	// JWTResponseModes is JARM. Default off.
 	JWTResponseModes Switch `json:"jwt_response_modes"`
-	// Encryption lets clients ask for encrypted tokens and answers, and send encrypted request objects. Default off.
+	// Encryption lets clients register for encrypted tokens and answers, and send encrypted request objects. Who has registered
+	// goes on to get them encrypted when it is turned off. Default off.
 	Encryption Switch `json:"encryption"`
 	// DPoP is RFC 9449. Default on, without a nonce demanded.
 	DPoP DPoP `json:"dpop"`
