@@ -38,15 +38,11 @@ func (p *process) inTenant(ctx context.Context, slug string, fn func(context.Con
 		return err
 	}
 	defer s.Close()
-	id := tenant.DefaultID
-	if slug != tenant.DefaultSlug {
-		t, err := tenant.BySlug(ctx, s, slug)
-		if err != nil {
-			return err
-		}
-		id = t.ID
+	t, err := namedTenant(ctx, s, slug)
+	if err != nil {
+		return err
 	}
-	return s.InTenant(ctx, id, fn)
+	return s.InTenant(ctx, t.ID, fn)
 }
 
 func clientCreate(ctx context.Context, p *process, args []string) error {
@@ -58,7 +54,7 @@ func clientCreate(ctx context.Context, p *process, args []string) error {
 	method := flags.String("auth-method", "", "token_endpoint_auth_method, instead of the preset's")
 	scope := flags.String("scope", "", "the scopes it may ask for, instead of the preset's")
 	resourceScopes := flags.String("resource-scopes", "", "the scopes it may ask for at a resource")
-	alg := flags.String("id-token-alg", "", "RS256, ES256 or EdDSA")
+	alg := flags.String("id-token-alg", "", "RS256 (default; ES256 for a FAPI 2.0 client), PS256, ES256 or EdDSA")
 	keys := flags.String("jwks", "", "a file with the public keys of the client")
 	metadata := flags.String("metadata", "", "a file with more metadata, under the names of RFC 7591 and of the specifications that add to it")
 	noPKCE := flags.Bool("no-pkce", false, "excuse the client from PKCE where the tenant does not demand it of all")
