@@ -49,18 +49,15 @@ type exportedSeal struct {
 
 // eachTenant calls fn for the tenant that the slug names, or for every tenant there is when it is empty.
 func eachTenant(ctx context.Context, s *store.Store, slug string, fn func(tenant.Tenant) error) error {
-	builtIn := tenant.Tenant{ID: tenant.DefaultID, Slug: tenant.DefaultSlug}
-	if slug == tenant.DefaultSlug {
-		return fn(builtIn)
+	first := slug
+	if slug == "" {
+		first = tenant.DefaultSlug
 	}
-	if slug != "" {
-		t, err := tenant.BySlug(ctx, s, slug)
-		if err != nil {
-			return err
-		}
-		return fn(t)
+	t, err := namedTenant(ctx, s, first)
+	if err != nil {
+		return err
 	}
-	if err := fn(builtIn); err != nil {
+	if err := fn(t); err != nil || slug != "" {
 		return err
 	}
 	for after := ""; ; {
@@ -94,8 +91,8 @@ func auditVerify(ctx context.Context, p *process, args []string) error {
 	flags := flag.NewFlagSet("parako audit verify", flag.ContinueOnError)
 	slug := flags.String("tenant", "", "the tenant's slug; every tenant when it is left out")
 	since := flags.String("since", "", "only what happened from this moment on, such as 2026-01-31 or 2026-01-31T12:00:00Z")
-	until := flags.String("until", "", "only what happened up to this moment")
-	against := flags.String("against", "", "a file of `parako audit export`: the seals in it must still be there")
+	until := flags.String("until", "", "only what happened up to this moment, written likewise")
+	against := flags.String("against", "", "a file that parako audit export printed: the seals in it must still be there")
 	jwks := flags.String("jwks", "", "a file with the platform's public keys, kept outside; otherwise those of the database are believed")
 	asJSON := flags.Bool("json", false, "print the findings as JSON")
 	if err := p.parse(flags, args); err != nil {
@@ -154,7 +151,11 @@ func moment(s string) (time.Time, error) {
 	if t, err := time.Parse(time.DateOnly, s); err == nil {
 		return t, nil
 	}
-	return time.Parse(time.RFC3339, s)
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, fmt.Errorf("%q is no moment; give one such as 2026-01-31 or 2026-01-31T12:00:00Z", s)
+	}
+	return t, nil
 }
 
 // judge verifies one tenant's trail and compares it with the seal that was kept, if there is one.

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"parako/internal/audit"
@@ -38,15 +39,56 @@ func (p *process) inTenant(ctx context.Context, slug string, fn func(context.Con
 		return err
 	}
 	defer s.Close()
-	id := tenant.DefaultID
-	if slug != tenant.DefaultSlug {
-		t, err := tenant.BySlug(ctx, s, slug)
-		if err != nil {
-			return err
-		}
-		id = t.ID
+	t, err := namedTenant(ctx, s, slug)
+	if err != nil {
+		return err
 	}
-	return s.InTenant(ctx, id, fn)
+	return s.InTenant(ctx, t.ID, fn)
+}
+
+// administeredFlags are the flags for what administrators decide about a client and no metadata can say. A switch is taken
+// back with =false, a text or a list with an empty value.
+type administeredFlags struct {
+	set              *flag.FlagSet
+	resources        values
+	resourceScopes   *string
+	internal, noPKCE *bool
+}
+
+func newAdministeredFlags(set *flag.FlagSet) *administeredFlags {
+	f := &administeredFlags{
+		set:            set,
+		resourceScopes: set.String("resource-scopes", "", "the scopes it may ask for at a resource; '' for none"),
+		internal:       set.Bool("internal", false, "people are not asked for consent; --internal=false: they are"),
+		noPKCE: set.Bool("no-pkce", false,
+			"excuse a client that authenticates from PKCE where the tenant does not demand it of all; --no-pkce=false: it is not excused"),
+	}
+	set.Var(&f.resources, "resource", "a resource it may ask tokens for (RFC 8707); may be repeated; '' for none")
+	return f
+}
+
+// apply lays the flags that were given over n, and reports whether there were any.
+func (f *administeredFlags) apply(n *oidc.NewClient) bool {
+	given := false
+	f.set.Visit(func(flag *flag.Flag) {
+		switch flag.Name {
+		case "resource":
+			n.AllowedResources = f.resources
+			if slices.Equal(f.resources, values{""}) {
+				n.AllowedResources = []string{} // Not nil, which would be the preset's.
+			}
+		case "resource-scopes":
+			n.ResourcesScopes = *f.resourceScopes
+		case "internal":
+			n.Internal = *f.internal
+		case "no-pkce":
+			n.WithoutPKCE = *f.noPKCE
+		default:
+			return
+		}
+		given = true
+	})
+	return given
 }
 
 func clientCreate(ctx context.Context, p *process, args []string) error {
@@ -57,27 +99,22 @@ func clientCreate(ctx context.Context, p *process, args []string) error {
 	id := flags.String("client-id", "", "the client_id; a random UUID when it is left out")
 	method := flags.String("auth-method", "", "token_endpoint_auth_method, instead of the preset's")
 	scope := flags.String("scope", "", "the scopes it may ask for, instead of the preset's")
-	resourceScopes := flags.String("resource-scopes", "", "the scopes it may ask for at a resource")
-	alg := flags.String("id-token-alg", "", "RS256, ES256 or EdDSA")
+	alg := flags.String("id-token-alg", "", "RS256 (default; ES256 for a FAPI 2.0 client), PS256, ES256 or EdDSA")
 	keys := flags.String("jwks", "", "a file with the public keys of the client")
 	metadata := flags.String("metadata", "", "a file with more metadata, under the names of RFC 7591 and of the specifications that add to it")
-	noPKCE := flags.Bool("no-pkce", false, "excuse the client from PKCE where the tenant does not demand it of all")
-	internal := flags.Bool("internal", false, "people are not asked for consent")
+	administered := newAdministeredFlags(flags)
 	asJSON := flags.Bool("json", false, "print the client as JSON")
-	var redirects, logouts, resources values
+	var redirects, logouts values
 	flags.Var(&redirects, "redirect-uri", "where to send people back to; may be repeated")
 	flags.Var(&logouts, "post-logout-redirect-uri", "where to send people after a logout; may be repeated")
-	flags.Var(&resources, "resource", "a resource it may ask tokens for (RFC 8707); may be repeated")
 	if err := p.parse(flags, args); err != nil {
 		return err
 	}
 	if err := p.required(flags, "tenant", "name"); err != nil {
 		return err
 	}
-	n := oidc.NewClient{
-		ID: *id, Preset: oidc.Preset(*preset), AllowedResources: resources, ResourcesScopes: *resourceScopes, WithoutPKCE: *noPKCE,
-		Internal: *internal, Actor: audit.Operator(operator),
-	}
+	n := oidc.NewClient{ID: *id, Preset: oidc.Preset(*preset), Actor: audit.Operator(operator)}
+	administered.apply(&n)
 	if *metadata != "" {
 		document, err := p.document(*metadata)
 		if err != nil {
@@ -167,24 +204,30 @@ func decodeMetadata(document []byte, m *oidc.ClientMetadata) error {
 	return nil
 }
 
-// clientUpdate replaces what the document names and leaves the rest.
+// clientUpdate replaces what the document and the flags name and leaves the rest.
 func clientUpdate(ctx context.Context, p *process, args []string) error {
 	flags := flag.NewFlagSet("parako client update", flag.ContinueOnError)
 	slug := flags.String("tenant", "", "the tenant's slug; default in single-tenant mode (required)")
 	id := flags.String("client-id", "", "the client (required)")
-	metadata := flags.String("metadata", "", "a file with the metadata that changes, under the names of RFC 7591 (required)")
+	metadata := flags.String("metadata", "", "a file with the metadata that changes, under the names of RFC 7591 and of the specifications that add to it")
+	administered := newAdministeredFlags(flags)
 	asJSON := flags.Bool("json", false, "print the client as JSON")
 	if err := p.parse(flags, args); err != nil {
 		return err
 	}
-	if err := p.required(flags, "tenant", "client-id", "metadata"); err != nil {
+	if err := p.required(flags, "tenant", "client-id"); err != nil {
 		return err
+	}
+	document := json.RawMessage("{}")
+	if *metadata != "" {
+		var err error
+		if document, err = p.document(*metadata); err != nil {
+			return err
+		}
+	} else if !administered.apply(new(oidc.NewClient)) {
+		return p.misuse(flags, "say what changes; see %s --help", flags.Name())
 	}
 	vault, err := p.vault()
-	if err != nil {
-		return err
-	}
-	document, err := p.document(*metadata)
 	if err != nil {
 		return err
 	}
@@ -207,6 +250,7 @@ func clientUpdate(ctx context.Context, p *process, args []string) error {
 	err = p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) (err error) {
 		c, err = oidc.ChangeClient(ctx, tx, vault, *id, audit.Operator(operator), func(n *oidc.NewClient) error {
 			n.Sector = sector
+			administered.apply(n)
 			return decodeMetadata(document, &n.ClientMetadata)
 		})
 		return err

@@ -30,7 +30,7 @@ func logoutFailures(ctx context.Context, p *process, args []string) error {
 	flags := flag.NewFlagSet("parako logout failures", flag.ContinueOnError)
 	slug := flags.String("tenant", "", "the tenant's slug; every tenant when it is left out")
 	limit := flags.Int("limit", 100, "the most to list of each tenant, the latest first")
-	asJSON := flags.Bool("json", false, "print JSON")
+	asJSON := flags.Bool("json", false, "print the failures as JSON")
 	if err := p.parse(flags, args); err != nil {
 		return err
 	}

@@ -44,10 +44,10 @@ func migrateUp(ctx context.Context, p *process, args []string) error {
 func migrateDown(ctx context.Context, p *process, args []string) error {
 	flags := flag.NewFlagSet("parako migrate down", flag.ContinueOnError)
 	asJSON := flags.Bool("json", false, "print the reverted migrations as JSON")
-	to := flags.Int64("to", -1, "the version to keep; 0 removes everything, with all data")
+	to := flags.Int64("to", -1, "the version to keep; 0 removes everything, with all data (required)")
 	return withMigrator(p, flags, args, func(m *store.Migrator) error {
 		if *to < 0 {
-			return errors.New("say where to stop with --to; 0 removes everything, with all data")
+			return p.misuse(flags, "say where to stop with --to; 0 removes everything, with all data")
 		}
 		done, err := m.Down(ctx, *to)
 		return errors.Join(p.printMigrations(*asJSON, done), err)

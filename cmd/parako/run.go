@@ -41,7 +41,7 @@ func commands() []command {
 		{"migrate", "bring the database's schema up to date: up, down, status", migrate},
 		{"doctor", "examine the database: isolation", doctor},
 		{"audit", "the audit trail: verify, seal, export, retain", auditTrail},
-		{"tenant", "administer tenants: create, list, show, status", tenants},
+		{"tenant", "administer tenants: create, list, show, status, auditor", tenants},
 		{"settings", "what a tenant can adjust: show, put", tenantSettings},
 		{"client", "administer a tenant's clients: create, list, update, rotate-secret, disable, enable, delete, token", clients},
 		{"user", "administer a tenant's people: create, list, show, update, disable, enable", users},
@@ -125,17 +125,16 @@ func (p *process) parse(flags *flag.FlagSet, args []string) error {
 		p.printf("%s", &said) // It was asked for: it is not an error.
 		return err
 	} else if err != nil {
-		_, _ = said.WriteTo(p.stderr)
-		return errUsage
+		// All the flags there are would hide what is wrong with one of them.
+		return p.misuse(flags, "%v; see %s --help", err, flags.Name())
 	}
 	if flags.NArg() > 0 {
-		_, _ = fmt.Fprintf(p.stderr, "%s: unexpected argument %q\n", flags.Name(), flags.Arg(0))
-		return errUsage
+		return p.misuse(flags, "unexpected argument %q; see %s --help", flags.Arg(0), flags.Name())
 	}
 	return nil
 }
 
-// misuse complains about the value of a flag.
+// misuse complains about the arguments of a command.
 func (p *process) misuse(flags *flag.FlagSet, format string, args ...any) error {
 	_, _ = fmt.Fprintf(p.stderr, "%s: %s\n", flags.Name(), fmt.Sprintf(format, args...))
 	return errUsage
@@ -145,8 +144,7 @@ func (p *process) misuse(flags *flag.FlagSet, format string, args ...any) error 
 func (p *process) required(flags *flag.FlagSet, names ...string) error {
 	for _, name := range names {
 		if flags.Lookup(name).Value.String() == "" {
-			_, _ = fmt.Fprintf(p.stderr, "%s: --%s is required\n", flags.Name(), name)
-			return errUsage
+			return p.misuse(flags, "--%s is required", name)
 		}
 	}
 	return nil

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -21,15 +23,31 @@ func tenantSettings(ctx context.Context, p *process, args []string) error {
 	}, args)
 }
 
+// sections are those that [settings.Settings.Section] knows.
+const sections = "application, branding, security, features, oidc or integrations"
+
+// isSection complains when the flag --section names none.
+func (p *process) isSection(flags *flag.FlagSet, section string) error {
+	if new(settings.Settings).Section(section) == nil {
+		return p.misuse(flags, "there is no section %q: --section is %s", section, sections)
+	}
+	return nil
+}
+
 func settingsShow(ctx context.Context, p *process, args []string) error {
 	flags := flag.NewFlagSet("parako settings show", flag.ContinueOnError)
 	slug := flags.String("tenant", "", "the tenant's slug; default in single-tenant mode (required)")
-	section := flags.String("section", "", "one of application, branding, security, features, oidc, integrations; all when it is left out")
+	section := flags.String("section", "", sections+"; all when it is left out")
 	if err := p.parse(flags, args); err != nil {
 		return err
 	}
 	if err := p.required(flags, "tenant"); err != nil {
 		return err
+	}
+	if *section != "" {
+		if err := p.isSection(flags, *section); err != nil {
+			return err
+		}
 	}
 	var set settings.Settings
 	err := p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) (err error) {
@@ -42,22 +60,22 @@ func settingsShow(ctx context.Context, p *process, args []string) error {
 	if *section == "" {
 		return p.printJSON(set)
 	}
-	part := set.Section(*section)
-	if part == nil {
-		return p.misuse(flags, "--section: there is no section %q", *section)
-	}
-	return p.printJSON(part)
+	return p.printJSON(set.Section(*section))
 }
 
 func settingsPut(ctx context.Context, p *process, args []string) error {
 	flags := flag.NewFlagSet("parako settings put", flag.ContinueOnError)
 	slug := flags.String("tenant", "", "the tenant's slug; default in single-tenant mode (required)")
-	section := flags.String("section", "", "application, branding, security, features, oidc or integrations (required)")
+	section := flags.String("section", "", sections+" (required)")
 	file := flags.String("file", "", "a file with the overrides of the section as JSON; standard input when it is left out")
+	asJSON := flags.Bool("json", false, "print the new revision as JSON")
 	if err := p.parse(flags, args); err != nil {
 		return err
 	}
 	if err := p.required(flags, "tenant", "section"); err != nil {
+		return err
+	}
+	if err := p.isSection(flags, *section); err != nil {
 		return err
 	}
 	override, err := p.document(*file)
@@ -74,6 +92,10 @@ func settingsPut(ctx context.Context, p *process, args []string) error {
 		return err
 	}
 	p.hint(ctx, hint)
+	if *asJSON {
+		return p.printJSON(map[string]any{"tenant": *slug, "section": *section, "revision": hint.Revision})
+	}
+	p.printf("section %s of tenant %s: revision %d\n", *section, *slug, hint.Revision)
 	return nil
 }
 
@@ -94,6 +116,9 @@ func (p *process) document(file string) (json.RawMessage, error) {
 	text, err := io.ReadAll(io.LimitReader(in, maxDocument))
 	if err != nil {
 		return nil, fmt.Errorf("read document: %w", err)
+	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, errors.New("the document is empty: give a JSON object, such as {}")
 	}
 	return text, nil
 }

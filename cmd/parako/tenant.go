@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 
 	"parako/internal/cache"
 	"parako/internal/config"
@@ -66,11 +69,31 @@ func tenantShow(ctx context.Context, p *process, args []string) error {
 		return err
 	}
 	defer s.Close()
-	t, err := tenant.BySlug(ctx, s, *slug)
+	t, err := listedTenant(ctx, s, *slug)
 	if err != nil {
 		return err
 	}
 	return p.printTenant(*asJSON, t)
+}
+
+// namedTenant finds the tenant that a slug names, the built-in one included.
+func namedTenant(ctx context.Context, s *store.Store, slug string) (tenant.Tenant, error) {
+	if slug == tenant.DefaultSlug {
+		return tenant.Tenant{ID: tenant.DefaultID, Slug: tenant.DefaultSlug}, nil
+	}
+	return listedTenant(ctx, s, slug)
+}
+
+// listedTenant finds a tenant among those that were created. Capitals do not matter, as they do not when it is created.
+func listedTenant(ctx context.Context, s *store.Store, slug string) (tenant.Tenant, error) {
+	t, err := tenant.BySlug(ctx, s, strings.ToLower(slug))
+	switch {
+	case !errors.Is(err, tenant.ErrUnknown):
+		return t, err
+	case slug == tenant.DefaultSlug:
+		return t, errors.New("default is the tenant of single-tenant mode: it is built in, always active and not listed")
+	}
+	return t, fmt.Errorf("there is no tenant %q: see `parako tenant list`; in single-tenant mode it is default", slug)
 }
 
 // tenantStatus changes what servers do with the tenant: at once where they share a Redis with us, else within seconds.
@@ -90,7 +113,11 @@ func tenantStatus(ctx context.Context, p *process, args []string) error {
 		return err
 	}
 	defer s.Close()
-	t, err := tenant.SetStatus(ctx, s, *slug, tenant.Status(*status), operator)
+	t, err := listedTenant(ctx, s, *slug)
+	if err != nil {
+		return err
+	}
+	t, err = tenant.SetStatus(ctx, s, t.Slug, tenant.Status(*status), operator)
 	if err != nil {
 		return err
 	}
@@ -103,8 +130,8 @@ func tenantStatus(ctx context.Context, p *process, args []string) error {
 func tenantAuditor(ctx context.Context, p *process, args []string) error {
 	flags := flag.NewFlagSet("parako tenant auditor", flag.ContinueOnError)
 	slug := flags.String("slug", "", "the tenant (required)")
-	label := flags.String("label", "", "tells several logins of a tenant apart: lower-case letters and digits")
-	until := flags.String("valid-until", "", "when the password ends, such as 2027-01-31; never when it is left out")
+	label := flags.String("label", "", "tells several logins of a tenant apart: at most 16 lower-case letters and digits")
+	until := flags.String("valid-until", "", "when the password ends, such as 2027-01-31 or 2027-01-31T12:00:00Z; never when it is left out")
 	drop := flags.Bool("drop", false, "remove the login")
 	asSQL := flags.Bool("sql", false, "print the statements for an administrator instead of running them")
 	asJSON := flags.Bool("json", false, "print the login as JSON")
@@ -130,21 +157,17 @@ func tenantAuditor(ctx context.Context, p *process, args []string) error {
 		return err
 	}
 	defer s.Close()
-	id := tenant.DefaultID
-	if *slug != tenant.DefaultSlug {
-		t, err := tenant.BySlug(ctx, s, *slug)
-		if err != nil {
-			return err
-		}
-		id = t.ID
+	t, err := namedTenant(ctx, s, *slug)
+	if err != nil {
+		return err
 	}
-	login := store.TenantLogin{Tenant: id, Label: *label, ValidUntil: end}
+	login := store.TenantLogin{Tenant: t.ID, Label: *label, ValidUntil: end}
 	password := secret.NewString(secret.Token())
 	switch {
 	case *asSQL:
 		return p.printLoginSQL(login, c.DatabaseURL, password)
 	case *drop:
-		err := tenant.Recorded(ctx, s, id, tenant.AuditorDropped, operator, login.Name(), func(ctx context.Context) error {
+		err := tenant.Recorded(ctx, s, t.ID, tenant.AuditorDropped, operator, login.Name(), func(ctx context.Context) error {
 			return login.Drop(ctx, c.DatabaseURL)
 		})
 		if errors.Is(err, store.ErrNotFound) {
@@ -153,7 +176,7 @@ func tenantAuditor(ctx context.Context, p *process, args []string) error {
 		return err
 	}
 	var address secret.String
-	err = tenant.Recorded(ctx, s, id, tenant.AuditorCreated, operator, login.Name(), func(ctx context.Context) (err error) {
+	err = tenant.Recorded(ctx, s, t.ID, tenant.AuditorCreated, operator, login.Name(), func(ctx context.Context) (err error) {
 		address, err = login.Create(ctx, c.DatabaseURL, password)
 		return err
 	})
@@ -190,6 +213,9 @@ func tenantList(ctx context.Context, p *process, args []string) error {
 	asJSON := flags.Bool("json", false, "print the tenants as JSON")
 	if err := p.parse(flags, args); err != nil {
 		return err
+	}
+	if !slices.Contains([]tenant.Status{"", tenant.Active, tenant.Suspended, tenant.Archived}, tenant.Status(*status)) {
+		return p.misuse(flags, "--status is active, suspended or archived")
 	}
 	s, err := p.database(ctx)
 	if err != nil {

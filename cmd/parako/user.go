@@ -231,7 +231,7 @@ func userUpdate(ctx context.Context, p *process, args []string) error {
 		delete(given, "user")
 		delete(given, "json")
 		if len(given) == 0 {
-			return p.misuse(flags, "say what changes; see --help")
+			return p.misuse(flags, "say what changes; see %s --help", flags.Name())
 		}
 		*u, err = directory.Change(ctx, tx, u.ID, audit.Operator(operator), person.apply)
 		return err

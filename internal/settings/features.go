@@ -87,8 +87,9 @@ type DeviceFlow struct {
 	Mask string `json:"mask"`
 }
 
-// PKCE says of whom a code challenge is demanded: of every client when Required, of those without a secret when only
-// Enabled.
+// PKCE says of whom a code challenge is demanded. When Required: of every client. When only Enabled: of every client but those
+// that authenticate and were excused (--no-pkce of `parako client create` and `update`). When neither: of nobody. Of clients
+// of the FAPI 2.0 profile it is demanded in any case.
 type PKCE struct {
 	Enabled  bool `json:"enabled"`
 	Required bool `json:"required"`
