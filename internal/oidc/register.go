@@ -296,6 +296,9 @@ func (n *NewClient) complete(set settings.Settings, before ClientMetadata) error
 	if err := n.check(set.Features.OIDC); err != nil {
 		return invalidClient(err)
 	}
+	if len(n.ResourcesScopes) > 2048 || !printable(n.ResourcesScopes) {
+		return invalidClient(badMetadata("resourcesScopes is too long or not plain text."))
+	}
 	if err := n.checkSector(before); err != nil {
 		return invalidClient(err)
 	}

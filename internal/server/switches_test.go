@@ -170,6 +170,7 @@ func TestClientsAskForWhatIsThere(t *testing.T) {
 			n.DPoPBound, n.ResponseTypes, n.GrantTypes = true, []string{"code token"}, []string{"authorization_code", "implicit"}
 		}, "token endpoint"},
 		"a key of another kind":         {a.Globex, func(n *oidc.NewClient) { n.JWKS, n.IDTokenEncryptionAlg = onlySigns, "RSA-OAEP-256" }, "jwks"},
+		"scopes that are no text":       {a.Acme, func(n *oidc.NewClient) { n.ResourcesScopes = "read\x00" }, "resourcesScopes"},
 		"certificates where there none": {a.Acme, func(n *oidc.NewClient) { n.TLSBound = true }, "Mutual TLS"},
 	} {
 		n := oidc.NewClient{ClientMetadata: oidc.ClientMetadata{Name: "Wishful", RedirectURIs: []string{app.Callback}}, Preset: oidc.PresetWeb}
