@@ -311,8 +311,9 @@ func (c *Cluster) settings() []string {
 	if c.durable {
 		set = append(set, "max_connections=100")
 	} else {
-		// Autovacuum would spend the processors on databases that are gone in a second.
-		set = append(set, "max_connections=200", "fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
+		// Tests wait for their parts with their databases open, some sixty at once. Autovacuum would spend the processors on
+		// databases that are gone in a second.
+		set = append(set, "max_connections=600", "fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
 	}
 	var args []string
 	for _, s := range set {

@@ -188,7 +188,7 @@ func (s *story) live(t *testing.T, w *witness) {
 			"token": {word("token")}, "grant_type": {word("grant")}, "client_id": {word("nobody")}, "client_secret": {word("nothing")},
 			"redirect_uri": {"https://" + m.word + ".evil.example/"}, "post_logout_redirect_uri": {"https://" + m.word + ".evil.example/"},
 		})
-		app.Post(t, p.direct, m.Issuer+path, url.Values{"x": {strings.Repeat(m.word, 3000)}})
+		app.Post(t, p.direct, m.Issuer+path, url.Values{"x": {strings.Repeat(m.word, 15_000)}})
 	}
 
 	// Requests to sign in, right and wrong.

@@ -223,7 +223,7 @@ func TestLogNamesTheTenant(t *testing.T) {
 	if _, err := tenant.SetStatus(t.Context(), a.Store, a.Globex.Slug, tenant.Suspended, "test"); err != nil {
 		t.Fatal(err)
 	}
-	big := app.Post(t, a.Client(t), a.Acme.Issuer+"/token", url.Values{"x": {strings.Repeat("x", 20_000)}})
+	big := app.Post(t, a.Client(t), a.Acme.Issuer+"/token", url.Values{"x": {strings.Repeat("x", 70_000)}})
 	suspended := app.Get(t, a.Client(t), a.Globex.Issuer+"/jwks")
 	for slug, resp := range map[string]app.Response{"acme": big, "globex": suspended} {
 		if resp.StatusCode != http.StatusRequestEntityTooLarge && resp.StatusCode != http.StatusForbidden {
