@@ -37,7 +37,7 @@ func explain(err error) (oauthError, error) {
 	if !ok || rfc.CodeField >= http.StatusInternalServerError {
 		return oauthError{"server_error", "The request could not be completed. Try again.", http.StatusInternalServerError}, cause(err)
 	}
-	e := oauthError{rfc.ErrorField, ascii(rfc.GetDescription()), rfc.CodeField}
+	e := oauthError{rfc.ErrorField, describe(rfc), rfc.CodeField}
 	switch {
 	case e.Code == "invalid_request" && errors.Is(err, fosite.ErrInvalidTokenFormat):
 		// fosite blames the request for a malformed code or refresh token; RFC 6749 section 5.2 names the grant.
@@ -46,6 +46,13 @@ func explain(err error) (oauthError, error) {
 		e.Code = "invalid_request"
 	}
 	return e, nil
+}
+
+// describe is the description of an error. fosite completes an error when it is asked for it, and several requests may share one:
+// so the question goes to a copy.
+func describe(e *fosite.RFC6749Error) string {
+	own := *e
+	return ascii(own.GetDescription())
 }
 
 // errOff answers at an endpoint that the tenant has turned off: it is not there.

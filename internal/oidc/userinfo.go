@@ -141,7 +141,7 @@ func (p *Provider) checkPossession(c echo.Context, presented presentation, store
 		p.offerNonce(c)
 		jkt, err := p.proofKey(r.Context(), r, path, presented.token)
 		if rfc, ok := asRFC(err); ok && rfc.CodeField < http.StatusInternalServerError {
-			return rfc.ErrorField, rfc.GetDescription(), nil
+			return rfc.ErrorField, describe(rfc), nil
 		}
 		if err != nil {
 			return "", "", err

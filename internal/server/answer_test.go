@@ -284,7 +284,7 @@ func difference(view func(answer) string, a, b answer) string {
 
 // strip takes out what differs between two answers to one request: ids, tokens, secrets, times.
 func strip(text string) string {
-	return eachWord(timestamp.ReplaceAllString(text, "*"), func(word string) string {
+	return eachWord(timed.ReplaceAllString(timestamp.ReplaceAllString(text, "*"), "$1*"), func(word string) string {
 		switch {
 		case strings.HasPrefix(word, "parako_flow_"):
 			return "parako_flow_*"
@@ -303,6 +303,7 @@ func strip(text string) string {
 }
 
 var (
+	timed     = regexp.MustCompile(`(\bexpires_in"?[:=])[0-9]+`) // a second may end between two answers
 	timestamp = regexp.MustCompile(`"timestamp":"[^"]*"`)
 	epoch     = regexp.MustCompile(`^1[0-9]{9}$`)
 )
