@@ -15,6 +15,7 @@ import (
 	"parako/internal/oidc"
 	"parako/internal/outbound"
 	"parako/internal/secret"
+	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/tenant"
 )
@@ -44,6 +45,24 @@ func (p *process) inTenant(ctx context.Context, slug string, fn func(context.Con
 		return err
 	}
 	return s.InTenant(ctx, t.ID, fn)
+}
+
+// underPlatform is inTenant for what depends on what the platform has set for all tenants.
+func (p *process) underPlatform(ctx context.Context, slug string, fn func(context.Context, *store.Tx, settings.Layer) error) error {
+	s, err := p.database(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	t, err := namedTenant(ctx, s, slug)
+	if err != nil {
+		return err
+	}
+	platform, err := settings.Platform(ctx, s)
+	if err != nil {
+		return err
+	}
+	return s.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error { return fn(ctx, tx, platform) })
 }
 
 // administeredFlags are the flags for what administrators decide about a client and no metadata can say. A switch is taken
@@ -148,8 +167,8 @@ func clientCreate(ctx context.Context, p *process, args []string) error {
 		return err
 	}
 	var c oidc.Client
-	err = p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) (err error) {
-		c, err = oidc.RegisterClient(ctx, tx, vault, n)
+	err = p.underPlatform(ctx, *slug, func(ctx context.Context, tx *store.Tx, platform settings.Layer) (err error) {
+		c, err = oidc.RegisterClient(ctx, tx, vault, platform, n)
 		return err
 	})
 	if err != nil {
@@ -247,8 +266,8 @@ func clientUpdate(ctx context.Context, p *process, args []string) error {
 	if err != nil {
 		return err
 	}
-	err = p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) (err error) {
-		c, err = oidc.ChangeClient(ctx, tx, vault, *id, audit.Operator(operator), func(n *oidc.NewClient) error {
+	err = p.underPlatform(ctx, *slug, func(ctx context.Context, tx *store.Tx, platform settings.Layer) (err error) {
+		c, err = oidc.ChangeClient(ctx, tx, vault, platform, *id, audit.Operator(operator), func(n *oidc.NewClient) error {
 			n.Sector = sector
 			administered.apply(n)
 			return decodeMetadata(document, &n.ClientMetadata)

@@ -157,7 +157,9 @@ func seedTenant(ctx context.Context, s *store.Store, master secret.MasterKey, ba
 			if err != nil {
 				return err
 			}
-			_, err = settings.Put(ctx, tx, "branding", json.RawMessage(b.branding), audit.Operator("dev"))
+			_, err = settings.Write(ctx, tx, settings.Layer{}, settings.Change{
+				Section: "branding", Document: json.RawMessage(b.branding), By: audit.Operator("dev"),
+			})
 			return err
 		})
 	}
@@ -189,7 +191,7 @@ func seedClients(ctx context.Context, s *store.Store, master secret.MasterKey, t
 			if err != nil || moved > 0 {
 				return err
 			}
-			_, err = oidc.RegisterClient(ctx, tx, tenant.Vault{Master: master}, n)
+			_, err = oidc.RegisterClient(ctx, tx, tenant.Vault{Master: master}, settings.Layer{}, n)
 			return err
 		})
 		if err != nil && !errors.Is(err, oidc.ErrClientTaken) {

@@ -16,6 +16,7 @@ import (
 	"parako/internal/factor"
 	"parako/internal/secret"
 	"parako/internal/settings"
+	"parako/internal/signin"
 	"parako/internal/store"
 )
 
@@ -176,12 +177,12 @@ func createUser(ctx context.Context, p *process, name string, args []string) err
 
 // checkPassword holds a password to the tenant's policy.
 func (p *process) checkPassword(ctx context.Context, slug, password string, n directory.New) error {
-	return p.inTenant(ctx, slug, func(ctx context.Context, tx *store.Tx) error {
-		set, err := settings.Load(ctx, tx)
+	return p.underPlatform(ctx, slug, func(ctx context.Context, tx *store.Tx, platform settings.Layer) error {
+		set, err := settings.Load(ctx, tx, platform)
 		if err != nil {
 			return err
 		}
-		return factor.Policy(set.Security.Authentication.PasswordPolicy).
+		return signin.PasswordPolicy(set.Security.Authentication.PasswordPolicy).
 			Check(password, n.Email, n.Username, n.Name, set.Branding.CompanyName)
 	})
 }

@@ -64,6 +64,9 @@ const (
 // Party is who did something, or what it was done to. The zero value is nobody in particular.
 type Party struct{ Type, ID string }
 
+// String shows the party as its type and id.
+func (p Party) String() string { return strings.TrimSuffix(p.Type+" "+p.ID, " ") }
+
 // User is a person's account.
 func User(id uuid.UUID) Party { return Party{"user", id.String()} }
 

@@ -8,9 +8,116 @@ package dbsqlc
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/google/uuid"
 )
+
+const settingsForget = `-- name: SettingsForget :exec
+DELETE FROM parako.tenant_settings_history
+ WHERE tenant_id = $1
+   AND section = $2
+   AND version <= $3
+`
+
+type SettingsForgetParams struct {
+	TenantID uuid.UUID
+	Section  string
+	Version  int64
+}
+
+// SettingsForget removes the versions of a section that are too old to be kept.
+func (q *Queries) SettingsForget(ctx context.Context, arg SettingsForgetParams) error {
+	_, err := q.db.Exec(ctx, settingsForget, arg.TenantID, arg.Section, arg.Version)
+	return err
+}
+
+const settingsHistory = `-- name: SettingsHistory :many
+SELECT version, value, actor_type, actor_id, reason, created_at
+  FROM parako.tenant_settings_history
+ WHERE tenant_id = $1
+   AND section = $2
+   AND version < $3
+ ORDER BY version DESC
+ LIMIT $4
+`
+
+type SettingsHistoryParams struct {
+	TenantID uuid.UUID
+	Section  string
+	Before   int64
+	PageSize int32
+}
+
+type SettingsHistoryRow struct {
+	Version   int64
+	Value     json.RawMessage
+	ActorType string
+	ActorID   string
+	Reason    string
+	CreatedAt time.Time
+}
+
+// SettingsHistory pages through the versions of a section before one, the newest first.
+func (q *Queries) SettingsHistory(ctx context.Context, arg SettingsHistoryParams) ([]SettingsHistoryRow, error) {
+	rows, err := q.db.Query(ctx, settingsHistory,
+		arg.TenantID,
+		arg.Section,
+		arg.Before,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SettingsHistoryRow
+	for rows.Next() {
+		var i SettingsHistoryRow
+		if err := rows.Scan(
+			&i.Version,
+			&i.Value,
+			&i.ActorType,
+			&i.ActorID,
+			&i.Reason,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const settingsKeep = `-- name: SettingsKeep :exec
+INSERT INTO parako.tenant_settings_history (id, section, version, value, actor_type, actor_id, reason)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+`
+
+type SettingsKeepParams struct {
+	ID        uuid.UUID
+	Section   string
+	Version   int64
+	Value     json.RawMessage
+	ActorType string
+	ActorID   string
+	Reason    string
+}
+
+func (q *Queries) SettingsKeep(ctx context.Context, arg SettingsKeepParams) error {
+	_, err := q.db.Exec(ctx, settingsKeep,
+		arg.ID,
+		arg.Section,
+		arg.Version,
+		arg.Value,
+		arg.ActorType,
+		arg.ActorID,
+		arg.Reason,
+	)
+	return err
+}
 
 const settingsList = `-- name: SettingsList :many
 SELECT section, version, value
@@ -52,6 +159,7 @@ VALUES ($1, $2, $3)
    SET value = excluded.value,
        version = tenant_settings.version + 1,
        updated_at = now()
+ WHERE tenant_settings.version = $4
 RETURNING version
 `
 
@@ -59,12 +167,56 @@ type SettingsPutParams struct {
 	ID      uuid.UUID
 	Section string
 	Value   json.RawMessage
+	Version int64
 }
 
-// SettingsPut replaces a section's override.
+// SettingsPut replaces a section's override, unless it has another version than the one that was read, which is 0 for one that is
+// not there.
 func (q *Queries) SettingsPut(ctx context.Context, arg SettingsPutParams) (int64, error) {
-	row := q.db.QueryRow(ctx, settingsPut, arg.ID, arg.Section, arg.Value)
+	row := q.db.QueryRow(ctx, settingsPut,
+		arg.ID,
+		arg.Section,
+		arg.Value,
+		arg.Version,
+	)
 	var version int64
 	err := row.Scan(&version)
 	return version, err
+}
+
+const settingsVersion = `-- name: SettingsVersion :one
+SELECT version, value, actor_type, actor_id, reason, created_at
+  FROM parako.tenant_settings_history
+ WHERE tenant_id = $1
+   AND section = $2
+   AND version = $3
+`
+
+type SettingsVersionParams struct {
+	TenantID uuid.UUID
+	Section  string
+	Version  int64
+}
+
+type SettingsVersionRow struct {
+	Version   int64
+	Value     json.RawMessage
+	ActorType string
+	ActorID   string
+	Reason    string
+	CreatedAt time.Time
+}
+
+func (q *Queries) SettingsVersion(ctx context.Context, arg SettingsVersionParams) (SettingsVersionRow, error) {
+	row := q.db.QueryRow(ctx, settingsVersion, arg.TenantID, arg.Section, arg.Version)
+	var i SettingsVersionRow
+	err := row.Scan(
+		&i.Version,
+		&i.Value,
+		&i.ActorType,
+		&i.ActorID,
+		&i.Reason,
+		&i.CreatedAt,
+	)
+	return i, err
 }

@@ -28,6 +28,7 @@ import (
 	"parako/internal/oidc"
 	"parako/internal/outbound"
 	"parako/internal/secret"
+	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/telemetry"
 	"parako/internal/tenant"
@@ -155,7 +156,7 @@ func newWorld(t *testing.T, db *testkit.DB) *world {
 			return err
 		}
 		w.user = ada.ID
-		w.client, err = oidc.RegisterClient(ctx, tx, w.vault, oidc.NewClient{ID: "web", Preset: oidc.PresetWeb, ClientMetadata: oidc.ClientMetadata{
+		w.client, err = oidc.RegisterClient(ctx, tx, w.vault, settings.Layer{}, oidc.NewClient{ID: "web", Preset: oidc.PresetWeb, ClientMetadata: oidc.ClientMetadata{
 			Name: "Web", RedirectURIs: []string{"https://web.example/"}, MoreMetadata: oidc.MoreMetadata{BackchannelLogoutURI: server.URL},
 		}})
 		return err

@@ -103,13 +103,13 @@ func (p *Pool) reserve(ctx context.Context, t tenant.Tenant, first bool) (*entry
 	defer p.mu.Unlock()
 	if el, ok := p.entries[t.ID]; ok {
 		e := el.Value.(*entry) //nolint:forcetypeassert // The list holds nothing else.
-		if e.tenant.Revision >= t.Revision || !e.built() {
+		if !t.NewerThan(e.tenant) || !e.built() {
 			e.used = p.now()
 			p.order.MoveToFront(el)
 			if first {
 				p.metrics.PoolHit()
 			}
-			if e.tenant.Revision < t.Revision {
+			if t.NewerThan(e.tenant) {
 				// An older revision is still being built: wait for it to end, then replace it.
 				return nil, e.ready
 			}

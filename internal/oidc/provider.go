@@ -53,6 +53,7 @@ type Provider struct {
 	Issuer string
 
 	deps      Deps
+	platform  settings.Layer // what the platform has set for all tenants
 	keys      *keyring.Ring
 	sealer    *secret.Sealer // opens the secrets of clients
 	tokens    opaqueTokens
@@ -71,8 +72,12 @@ type Provider struct {
 // NewProvider takes the snapshot. It makes the tenant's keys when this is their first use.
 func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, error) {
 	var set settings.Settings
-	err := deps.Store.AskTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) (err error) {
-		set, err = settings.Load(ctx, tx)
+	platform, err := settings.Platform(ctx, deps.Store)
+	if err != nil {
+		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
+	}
+	err = deps.Store.AskTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) (err error) {
+		set, err = settings.Load(ctx, tx, platform)
 		return err
 	})
 	if err != nil {
@@ -91,7 +96,7 @@ func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, er
 		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
 	}
 	p := &Provider{
-		Tenant: t, Settings: set, Issuer: t.Issuer(deps.Base, Mount), deps: deps, keys: keys, sealer: sealer,
+		Tenant: t, Settings: set, Issuer: t.Issuer(deps.Base, Mount), deps: deps, platform: platform, keys: keys, sealer: sealer,
 		tokens: tokensOf(deps.Vault, t.ID, deps.Now),
 		nonces: deps.Vault.Master.Derive(t.ID, "dpop-nonce-v1", 32), pairwise: deps.Vault.Master.Derive(t.ID, "pairwise-v1", 32),
 		states: deps.Vault.Master.Derive(t.ID, "browser-state-v1", 32),

@@ -200,9 +200,10 @@ var (
 )
 
 // RegisterClient adds a client to tx's tenant and records it. The secret of a client that has one is in the result and
-// nowhere else. vault is needed for a client whose secret is the key of a MAC or of an encryption.
-func RegisterClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, n NewClient) (Client, error) {
-	set, err := settings.Load(ctx, tx)
+// nowhere else. vault is needed for a client whose secret is the key of a MAC or of an encryption; platform is what the platform has
+// set for all tenants.
+func RegisterClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, platform settings.Layer, n NewClient) (Client, error) {
+	set, err := settings.Load(ctx, tx, platform)
 	if err != nil {
 		return Client{}, err
 	}
@@ -353,7 +354,7 @@ func ListClients(ctx context.Context, tx *store.Tx, after string, limit int32) (
 
 // ChangeClient replaces the metadata of a client: change gets what it is and alters it, or refuses. What depends on who it is,
 // its client_id and its secret, stays. It records the change.
-func ChangeClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, id string, by audit.Party, change func(*NewClient) error) (Client, error) {
+func ChangeClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, platform settings.Layer, id string, by audit.Party, change func(*NewClient) error) (Client, error) {
 	row, err := tx.ClientForUpdate(ctx, dbsqlc.ClientForUpdateParams{TenantID: tx.Tenant(), ID: id})
 	if errors.Is(err, store.ErrNotFound) {
 		return Client{}, ErrClientUnknown
@@ -373,7 +374,7 @@ func ChangeClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, id stri
 		return Client{}, err
 	}
 	n.ID, n.Preset = old.ID, Preset(old.Preset)
-	set, err := settings.Load(ctx, tx)
+	set, err := settings.Load(ctx, tx, platform)
 	if err != nil {
 		return Client{}, err
 	}

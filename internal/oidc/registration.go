@@ -176,7 +176,7 @@ func (h *Handler) register(c echo.Context) error {
 			if n == 0 {
 				return errRegistrationToken
 			}
-			made, err = RegisterClient(ctx, tx, p.deps.Vault, NewClient{
+			made, err = RegisterClient(ctx, tx, p.deps.Vault, p.platform, NewClient{
 				ClientMetadata: r.metadata, Sector: sector, Self: &Registrant{Policy: policy, Token: own, Initial: initial.ID},
 			})
 			return err
@@ -267,7 +267,7 @@ func (h *Handler) reregister(c echo.Context) error {
 			if n == 0 {
 				return errRegistrationToken
 			}
-			changed, err = ChangeClient(ctx, tx, p.deps.Vault, row.ID, audit.Client(row.ID), func(n *NewClient) error {
+			changed, err = ChangeClient(ctx, tx, p.deps.Vault, p.platform, row.ID, audit.Client(row.ID), func(n *NewClient) error {
 				n.ClientMetadata, n.Sector, n.Self = administeredAs(r.metadata, n.ClientMetadata), sector, &Registrant{Policy: policy}
 				return nil
 			})

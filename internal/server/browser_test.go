@@ -377,7 +377,7 @@ func TestBrandsDiffer(t *testing.T) {
 func brand(t *testing.T, d deployment, tenant app.Tenant, branding string) {
 	t.Helper()
 	if err := d.Store.InTenant(t.Context(), tenant.ID, func(ctx context.Context, tx *store.Tx) error {
-		_, err := settings.Put(ctx, tx, "branding", []byte(branding), audit.Operator("test"))
+		_, err := settings.Write(ctx, tx, settings.Layer{}, settings.Change{Section: "branding", Document: []byte(branding), By: audit.Operator("test")})
 		return err
 	}); err != nil {
 		t.Fatal(err)

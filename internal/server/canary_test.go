@@ -371,7 +371,10 @@ func (s *story) change(t *testing.T, w *witness, p party) {
 	var revision int64
 	err := s.Store.InTenant(t.Context(), m.ID, func(ctx context.Context, tx *store.Tx) (err error) {
 		document := fmt.Appendf(nil, `{"companyName": %q, "colors": {"light": {"accent": %q}}}`, m.word+" renamed", m.marks[2])
-		revision, err = settings.Put(ctx, tx, "branding", document, audit.Operator(m.word+"-operator"))
+		written, err := settings.Write(ctx, tx, settings.Layer{}, settings.Change{
+			Section: "branding", Document: document, By: audit.Operator(m.word + "-operator"), Reason: m.word + " grows up",
+		})
+		revision = written.Revision
 		return err
 	})
 	if err != nil {
@@ -454,7 +457,7 @@ func (s *story) call(t *testing.T, w *witness, p party) {
 	m := w.m
 	var client oidc.Client
 	err := s.Store.InTenant(t.Context(), m.ID, func(ctx context.Context, tx *store.Tx) (err error) {
-		client, err = oidc.RegisterClient(ctx, tx, s.Vault, oidc.NewClient{
+		client, err = oidc.RegisterClient(ctx, tx, s.Vault, settings.Layer{}, oidc.NewClient{
 			ClientMetadata: oidc.ClientMetadata{
 				Name: m.word + " far", TokenEndpointAuthMethod: "private_key_jwt",
 				MoreMetadata: oidc.MoreMetadata{JWKSURI: s.calls.URL + "/" + m.word + "/keys"},

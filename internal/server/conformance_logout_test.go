@@ -13,6 +13,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"parako/internal/oidc"
+	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/testkit/app"
 	"parako/internal/testkit/browser"
@@ -249,7 +250,7 @@ func TestConformanceOfLogout(t *testing.T) {
 	logoutModule(t, a, "oidcc-3rd_party-init-login-nohttps", func(t *testing.T, s suite) {
 		for _, uri := range []string{"http://rp.example/initiate", "http://localhost:9008/initiate"} {
 			err := a.Store.InTenant(t.Context(), s.tenant.ID, func(ctx context.Context, tx *store.Tx) error {
-				_, err := oidc.RegisterClient(ctx, tx, a.Vault, oidc.NewClient{Preset: oidc.PresetWeb, ClientMetadata: oidc.ClientMetadata{
+				_, err := oidc.RegisterClient(ctx, tx, a.Vault, settings.Layer{}, oidc.NewClient{Preset: oidc.PresetWeb, ClientMetadata: oidc.ClientMetadata{
 					Name: "Own", RedirectURIs: []string{app.Callback}, MoreMetadata: oidc.MoreMetadata{InitiateLoginURI: uri},
 				}})
 				return err

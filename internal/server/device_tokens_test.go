@@ -186,7 +186,7 @@ func TestDeviceCodeLifetimeIsBounded(t *testing.T) {
 	a := app.New(t)
 	for _, ttl := range []int{settings.MinDeviceCodeTTL - 1, settings.MaxDeviceCodeTTL + 1} {
 		err := a.Store.InTenant(t.Context(), a.Acme.ID, func(ctx context.Context, tx *store.Tx) error {
-			_, err := oidc.RegisterClient(ctx, tx, a.Vault, oidc.NewClient{
+			_, err := oidc.RegisterClient(ctx, tx, a.Vault, settings.Layer{}, oidc.NewClient{
 				Preset: oidc.PresetDevice, ClientMetadata: oidc.ClientMetadata{Name: "TV", MoreMetadata: oidc.MoreMetadata{TTL: oidc.ClientTTL{DeviceCode: ttl}}},
 			})
 			return err

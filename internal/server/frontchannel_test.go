@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"parako/internal/oidc"
+	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/testkit/app"
 )
@@ -102,7 +103,7 @@ func TestFrontchannelAddressBelongsToTheClient(t *testing.T) {
 		"http://localhost:9009/": false, "https://evil.example/": false,
 	} {
 		err := a.Store.InTenant(t.Context(), a.Acme.ID, func(ctx context.Context, tx *store.Tx) error {
-			_, err := oidc.RegisterClient(ctx, tx, a.Vault, oidc.NewClient{Preset: oidc.PresetWeb, ClientMetadata: oidc.ClientMetadata{
+			_, err := oidc.RegisterClient(ctx, tx, a.Vault, settings.Layer{}, oidc.NewClient{Preset: oidc.PresetWeb, ClientMetadata: oidc.ClientMetadata{
 				Name: "Own", RedirectURIs: []string{app.Callback}, MoreMetadata: oidc.MoreMetadata{FrontchannelLogoutURI: uri},
 			}})
 			return err

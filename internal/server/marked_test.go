@@ -106,7 +106,7 @@ func settle(t *testing.T, a *app.App, created tenant.Tenant, word string, n int)
 		m.User, m.admin = person("pat", m.Email, "+"+phone), person("root", m.adminEmail, "", "user", "admin")
 		register := func(id string, n oidc.NewClient) oidc.Client {
 			n.ID, n.Name, n.Actor = word+"-"+id, word+" "+id, operator
-			client, err := oidc.RegisterClient(ctx, tx, a.Vault, n)
+			client, err := oidc.RegisterClient(ctx, tx, a.Vault, settings.Layer{}, n)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -150,9 +150,11 @@ func settle(t *testing.T, a *app.App, created tenant.Tenant, word string, n int)
 			if err != nil {
 				return err
 			}
-			if m.Revision, err = settings.Put(ctx, tx, section, document, operator); err != nil {
+			written, err := settings.Write(ctx, tx, settings.Layer{}, settings.Change{Section: section, Document: document, By: operator, Reason: word})
+			if err != nil {
 				return err
 			}
+			m.Revision = written.Revision
 		}
 		return nil
 	})

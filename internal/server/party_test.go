@@ -16,6 +16,7 @@ import (
 
 	"parako/internal/oidc"
 	"parako/internal/secret"
+	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/testkit/app"
 )
@@ -71,7 +72,7 @@ func register(t *testing.T, a *app.App, tenant app.Tenant, n oidc.NewClient) oid
 	t.Helper()
 	var client oidc.Client
 	err := a.Store.InTenant(t.Context(), tenant.ID, func(ctx context.Context, tx *store.Tx) (err error) {
-		client, err = oidc.RegisterClient(ctx, tx, a.Vault, n)
+		client, err = oidc.RegisterClient(ctx, tx, a.Vault, settings.Layer{}, n)
 		return err
 	})
 	if err != nil {

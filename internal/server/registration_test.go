@@ -20,6 +20,7 @@ import (
 
 	"parako/internal/audit"
 	"parako/internal/oidc"
+	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/testkit/app"
 )
@@ -672,7 +673,7 @@ func TestRegistrationPolicies(t *testing.T) {
 
 	// Administrators are held to nothing, and what they set stays when the client changes itself.
 	p.inTenant(t, func(ctx context.Context, tx *store.Tx) error {
-		_, err := oidc.ChangeClient(ctx, tx, a.Vault, own.client.ID, audit.Operator("test"), func(n *oidc.NewClient) error {
+		_, err := oidc.ChangeClient(ctx, tx, a.Vault, settings.Layer{}, own.client.ID, audit.Operator("test"), func(n *oidc.NewClient) error {
 			n.TTL.AccessToken, n.Audience, n.Scope = 77, "https://api.app.example", "openid profile"
 			return nil
 		})
@@ -798,7 +799,7 @@ func TestSectorIdentifiers(t *testing.T) {
 	p.inTenant(t, func(ctx context.Context, tx *store.Tx) error {
 		n := oidc.NewClient{Preset: oidc.PresetWeb, ClientMetadata: oidc.ClientMetadata{Name: "Own", RedirectURIs: []string{"https://one.example/cb"}}}
 		n.SectorIdentifierURI = site + "/uris"
-		if _, err := oidc.RegisterClient(ctx, tx, a.Vault, n); err == nil {
+		if _, err := oidc.RegisterClient(ctx, tx, a.Vault, settings.Layer{}, n); err == nil {
 			t.Error("a client was registered without a look at its sector_identifier_uri")
 		}
 		return nil

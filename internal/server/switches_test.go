@@ -13,6 +13,7 @@ import (
 
 	"parako/internal/config"
 	"parako/internal/oidc"
+	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/testkit/app"
 )
@@ -176,7 +177,7 @@ func TestClientsAskForWhatIsThere(t *testing.T) {
 		n := oidc.NewClient{ClientMetadata: oidc.ClientMetadata{Name: "Wishful", RedirectURIs: []string{app.Callback}}, Preset: oidc.PresetWeb}
 		tt.change(&n)
 		err := a.Store.InTenant(t.Context(), tt.tenant.ID, func(ctx context.Context, tx *store.Tx) error {
-			_, err := oidc.RegisterClient(ctx, tx, a.Vault, n)
+			_, err := oidc.RegisterClient(ctx, tx, a.Vault, settings.Layer{}, n)
 			return err
 		})
 		if err == nil || !strings.Contains(err.Error(), tt.says) {

@@ -1,141 +1,82 @@
-// Package settings owns what a tenant can adjust: typed sections with a default beside every field, overrides kept in the
-// database per section, and the effective value, which is the defaults with the overrides laid over them.
+// Package settings owns what can be adjusted: typed sections whose fields declare in their tags the default, the bounds, how far
+// a tenant may move what the platform has set, and what the field does. From that one declaration come the validation, the
+// merge, the schema, the forms and docs/settings.md. What is set is kept per tenant and section, with its history.
 //
-// It refuses an override with a name it does not know or a value that is out of range, at the moment it is written, listing
-// every fault. Start reading at [Settings] and [Load].
+// The effective value is the default, under what the platform set, under what the tenant set, held to the limits. It refuses
+// to store a name it does not know, a value out of range and one beyond a limit, listing every fault; a limit that became
+// tighter later is applied when settings are read. Start reading at [Settings], [Load] and [Write].
 package settings
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"maps"
-	"strings"
 	"time"
-
-	"github.com/google/uuid"
-
-	"parako/internal/audit"
-	"parako/internal/dbsqlc"
-	"parako/internal/problem"
-	"parako/internal/store"
 )
 
-// Settings are the effective values for one tenant. Treat them as read only: they are shared.
+// Settings are the effective values for one tenant. Treat them as read only: they are shared. [Field] explains the tags.
 type Settings struct {
-	Application  Application  `json:"application"`
-	Branding     Branding     `json:"branding"`
-	Security     Security     `json:"security"`
-	Features     Features     `json:"features"`
-	OIDC         OIDC         `json:"oidc"`
-	Integrations Integrations `json:"integrations"`
+	Application   Application   `json:"application"`
+	Branding      Branding      `json:"branding"`
+	Security      Security      `json:"security"`
+	Features      Features      `json:"features"`
+	OIDC          OIDC          `json:"oidc"`
+	Integrations  Integrations  `json:"integrations"`
+	Notifications Notifications `json:"notifications"`
 }
 
 // Application names the product and its languages.
 type Application struct {
-	// Title of the pages. Default "Parako.ID".
-	Title   string  `json:"title"`
-	Locales Locales `json:"locales"`
+	Title       string  `json:"title" default:"Parako.ID" minLength:"1" maxLength:"255" doc:"Title of the hosted pages."`
+	Description string  `json:"description" maxLength:"500" doc:"What the hosted pages say about themselves to search engines and link previews."`
+	Locales     Locales `json:"locales"`
 }
 
 // Locales are BCP 47 tags. Default is one of Available.
 type Locales struct {
-	Default   string   `json:"default"`
-	Available []string `json:"available"`
+	Default   string   `json:"default" default:"en" doc:"The language of whoever asks for none that is available; one of those available."`
+	Available []string `json:"available" default:"en,fr,es,pt,de,it,ru,zh,ja,ko" format:"locale" doc:"The languages offered, as language tags such as pt-BR."`
 }
 
 // Branding changes how the hosted pages look. It reaches the style sheet only through custom properties.
 type Branding struct {
-	// CompanyName as shown to people. Empty: the tenant's display name.
-	CompanyName string `json:"companyName"`
-	// Logo and LogoDark are https URLs, or empty: pages are https, and a picture over http would not be shown.
-	Logo     string `json:"logo"`
-	LogoDark string `json:"logoDark"`
-	Fonts    Fonts  `json:"fonts"`
-	Colors   Colors `json:"colors"`
+	CompanyName  string `json:"companyName" maxLength:"255" doc:"The name that people see. Empty: the tenant's display name."`
+	Logo         string `json:"logo" format:"web" doc:"The logo on light pages."`
+	LogoDark     string `json:"logoDark" format:"web" doc:"The logo on dark pages; empty: the other one."`
+	LogoIcon     string `json:"logoIcon" format:"web" awaits:"the consoles are not there yet" doc:"A square logo for narrow places."`
+	LogoIconDark string `json:"logoIconDark" format:"web" awaits:"the consoles are not there yet" doc:"The square logo on dark pages."`
+	Favicon      string `json:"favicon" format:"web" doc:"The icon of the browser's tab."`
+	Fonts        Fonts  `json:"fonts"`
+	Colors       Colors `json:"colors"`
 }
 
 // Fonts are CSS font-family lists; empty is the system's.
 type Fonts struct {
-	Sans string `json:"sans"`
+	Sans    string `json:"sans" format:"fonts" doc:"Fonts of the text."`
+	Heading string `json:"heading" format:"fonts" doc:"Fonts of the headings; empty: those of the text."`
+	Mono    string `json:"mono" format:"fonts" doc:"Fonts of codes."`
 }
 
-// Colors map token names such as primaryForeground (see colorNames) to #rgb or #rrggbb, for light and dark pages.
+// Colors map token names such as primaryForeground to #rgb or #rrggbb, for light and dark pages.
 type Colors struct {
-	Light map[string]string `json:"light"`
-	Dark  map[string]string `json:"dark"`
+	Light map[string]string `json:"light" keys:"colors" doc:"Colours of light pages, as #rgb or #rrggbb."`
+	Dark  map[string]string `json:"dark" keys:"colors" doc:"Colours of dark pages, as #rgb or #rrggbb."`
 }
 
-// Security holds the policies of signing in.
-type Security struct {
-	Authentication Authentication `json:"authentication"`
+// colorNames are the tokens a brand may set. Not all of them are on a page today; stored brands have them.
+var colorNames = []string{
+	"primary", "primaryForeground", "secondary", "secondaryForeground", "accent", "accentForeground",
+	"destructive", "destructiveForeground", "success", "successForeground", "warning", "warningForeground",
+	"info", "infoForeground", "background", "foreground", "card", "cardForeground", "popover", "popoverForeground",
+	"muted", "mutedForeground", "border", "input", "ring",
+	"sidebar", "sidebarForeground", "sidebarPrimary", "sidebarPrimaryForeground", "sidebarAccent",
+	"sidebarAccentForeground", "sidebarBorder", "sidebarRing",
 }
-
-// Authentication holds the policies of sessions, passwords and self-registration.
-type Authentication struct {
-	Session        Session        `json:"session"`
-	PasswordPolicy PasswordPolicy `json:"password_policy"`
-	Signup         Signup         `json:"signup"`
-}
-
-// Session bounds how long a browser stays signed in. Zero turns a bound off.
-type Session struct {
-	// IdleTimeoutMinutes without a request end a session. Default 30.
-	IdleTimeoutMinutes int `json:"idle_timeout_minutes"`
-	// AbsoluteTimeoutHours end a session whatever happens. Default 24.
-	AbsoluteTimeoutHours int `json:"absolute_timeout_hours"`
-}
-
-// Idle is IdleTimeoutMinutes as a duration; 0 is never.
-func (s Session) Idle() time.Duration { return time.Duration(s.IdleTimeoutMinutes) * time.Minute }
-
-// Absolute is AbsoluteTimeoutHours as a duration; 0 is never.
-func (s Session) Absolute() time.Duration { return time.Duration(s.AbsoluteTimeoutHours) * time.Hour }
-
-// PasswordPolicy says what a new password is like. NIST SP 800-63B-4 section 3.1.1.2 advises against all but the length, so
-// the rest is off by default.
-type PasswordPolicy struct {
-	// MinLength in characters, 8 to 64. Default 8; where a password is the only proof, that document asks for 15.
-	MinLength        int  `json:"min_length"`
-	RequireUppercase bool `json:"require_uppercase"`
-	RequireLowercase bool `json:"require_lowercase"`
-	RequireNumbers   bool `json:"require_numbers"`
-	RequireSymbols   bool `json:"require_symbols"`
-}
-
-// Signup says whether people may make accounts for themselves.
-type Signup struct {
-	// Enabled offers registration on the login page, and by prompt=create. Default off.
-	Enabled bool `json:"enabled"`
-	// Methods are the identifiers that people may register, of [SignupMethods]. With both, one of them is enough. Default email.
-	Methods []string `json:"signup_methods"`
-	// RequireEmailVerification and RequirePhoneVerification cannot be true: the server sends neither mail nor SMS yet.
-	RequireEmailVerification bool `json:"require_email_verification"`
-	RequirePhoneVerification bool `json:"require_phone_verification"`
-}
-
-// The identifiers that people may register.
-const (
-	SignupEmail    = "email"
-	SignupUsername = "username"
-)
-
-// SignupMethods lists them, in the order they are shown.
-var SignupMethods = []string{SignupEmail, SignupUsername}
 
 // OIDC holds the protocol's numbers and names.
 type OIDC struct {
-	TokenTTL TokenTTL `json:"token_ttl"`
-	// Scopes are those of [OptionalScopes] that clients may ask for besides the standard ones. Default none.
-	Scopes []string `json:"scopes"`
-	// ResourceServers are the resources (RFC 8707) whose tokens differ from the defaults. A resource that is not here is known
-	// as soon as a client may ask for it.
-	ResourceServers []ResourceServer `json:"resource_servers"`
-	// JWTBearerIssuers are trusted to vouch for people with a JSON Web Token (RFC 7523 section 2.1).
-	JWTBearerIssuers []JWTBearerIssuer `json:"jwt_bearer_issuers"`
+	TokenTTL         TokenTTL          `json:"token_ttl"`
+	Scopes           []string          `json:"scopes" enum:"roles,account" doc:"Scopes that clients may ask for besides the standard ones."`
+	ResourceServers  []ResourceServer  `json:"resource_servers" doc:"The resources (RFC 8707) whose tokens differ from the defaults. One that is not here is known as soon as a client may ask for it."`
+	JWTBearerIssuers []JWTBearerIssuer `json:"jwt_bearer_issuers" doc:"Who is trusted to vouch for people with a JSON Web Token (RFC 7523 section 2.1)."`
 	Discovery        Discovery         `json:"discovery"`
 }
 
@@ -145,8 +86,11 @@ var OptionalScopes = []string{"roles", "account"}
 
 // Discovery adds to the discovery document.
 type Discovery struct {
-	// ServiceDocumentation is an https URL, or empty.
-	ServiceDocumentation string `json:"service_documentation"`
+	ServiceDocumentation   string   `json:"service_documentation" format:"web" doc:"Where developers read about this provider."`
+	OPPolicyURI            string   `json:"op_policy_uri" format:"web" doc:"How clients may use the data; empty: integrations.urls.privacy_policy."`
+	OPTosURI               string   `json:"op_tos_uri" format:"web" doc:"The terms for clients; empty: integrations.urls.terms_of_service."`
+	ClaimsLocalesSupported []string `json:"claims_locales_supported" format:"locale" doc:"The languages of claims; empty: not said."`
+	DisplayValuesSupported []string `json:"display_values_supported" default:"page" enum:"page,popup,touch,wap" doc:"The values of the parameter display."`
 }
 
 // The formats of access tokens for a resource.
@@ -191,14 +135,17 @@ const (
 
 // TokenTTL are lifetimes in seconds.
 type TokenTTL struct {
-	AccessToken       int `json:"access_token"`       // default 3600
-	ClientCredentials int `json:"client_credentials"` // default 3600
-	IDToken           int `json:"id_token"`           // default 3600
-	AuthorizationCode int `json:"authorization_code"` // default 60, at most 60 (RFC 9700 section 4.5 asks for short)
-	RefreshToken      int `json:"refresh_token"`      // default 86400
-	Interaction       int `json:"interaction"`        // default 600
-	DeviceCode        int `json:"device_code"`        // default 600
-	PushedRequest     int `json:"pushed_request"`     // default 90
+	AccessToken       int `json:"access_token" default:"3600" minimum:"1" maximum:"86400" unit:"s" limit:"ceiling" doc:"Lifetime of access tokens."`
+	ClientCredentials int `json:"client_credentials" default:"3600" minimum:"1" maximum:"86400" unit:"s" limit:"ceiling" doc:"Lifetime of access tokens from client_credentials."`
+	IDToken           int `json:"id_token" default:"3600" minimum:"1" maximum:"86400" unit:"s" limit:"ceiling" doc:"Lifetime of ID tokens."`
+	AuthorizationCode int `json:"authorization_code" default:"60" minimum:"1" maximum:"60" unit:"s" limit:"ceiling" doc:"Lifetime of authorization codes (RFC 9700 section 4.5 asks for short ones)."`
+	RefreshToken      int `json:"refresh_token" default:"86400" minimum:"1" maximum:"31536000" unit:"s" limit:"ceiling" doc:"Lifetime of refresh tokens from their last use."`
+	Interaction       int `json:"interaction" default:"600" minimum:"30" maximum:"3600" unit:"s" limit:"ceiling" doc:"How long a person has to sign in and consent."`
+	DeviceCode        int `json:"device_code" default:"600" minimum:"30" maximum:"1800" unit:"s" limit:"ceiling" doc:"Lifetime of device codes (RFC 8628)."`
+	PushedRequest     int `json:"pushed_request" default:"90" minimum:"5" maximum:"600" unit:"s" limit:"ceiling" doc:"Lifetime of pushed authorization requests (RFC 9126)."`
+	Grant             int `json:"grant" default:"0" minimum:"0" maximum:"31536000" unit:"s" limit:"ceiling0" awaits:"grants live as long as their tokens" doc:"Lifetime of what a person has allowed an application; 0: as long as its tokens."`
+	BackchannelAuth   int `json:"backchannel_auth" default:"600" minimum:"30" maximum:"3600" unit:"s" limit:"ceiling" awaits:"client-initiated backchannel authentication is not there yet" doc:"Lifetime of backchannel authentication requests."`
+	Session           int `json:"session" default:"86400" minimum:"60" maximum:"31536000" unit:"s" limit:"ceiling" awaits:"security.authentication.session bounds sessions" doc:"Lifetime of the session's cookie."`
 }
 
 // Seconds turns one of the lifetimes into a duration.
@@ -206,174 +153,65 @@ func Seconds(n int) time.Duration { return time.Duration(n) * time.Second }
 
 // Integrations hold addresses outside.
 type Integrations struct {
-	URLs URLs `json:"urls"`
+	Email Email `json:"email"`
+	URLs  URLs  `json:"urls"`
+}
+
+// Email is how mail is sent. Without a host none is.
+type Email struct {
+	SMTPHost              string `json:"smtp_host" format:"host" doc:"The mail server that takes submissions. Private addresses are refused unless the operator has allowed them."`
+	SMTPPort              int    `json:"smtp_port" default:"587" minimum:"1" maximum:"65535" doc:"Its port; 465 speaks TLS from the start, others STARTTLS."`
+	SMTPUsername          string `json:"smtp_username" maxLength:"255" doc:"The account; empty: none is used."`
+	SMTPPassword          Sealed `json:"smtp_password" doc:"The account's password."`
+	From                  string `json:"from" format:"mailbox" doc:"The sender, as an address or as Name <address>."`
+	TLSRejectUnauthorized bool   `json:"tls_reject_unauthorized" default:"true" limit:"floor" doc:"Whether the mail server's certificate must be valid."`
 }
 
 // URLs are links shown on the hosted pages; empty ones are not shown.
 type URLs struct {
-	PrivacyPolicy  string `json:"privacy_policy"`
-	TermsOfService string `json:"terms_of_service"`
+	Website        string `json:"website" format:"web" doc:"The organisation's site."`
+	PrivacyPolicy  string `json:"privacy_policy" format:"web" doc:"The privacy policy."`
+	TermsOfService string `json:"terms_of_service" format:"web" doc:"The terms of service."`
+	Contact        string `json:"contact" format:"web" doc:"Where people find help."`
 }
 
-// Default is what holds where a tenant has said nothing.
-func Default() Settings {
-	return Settings{
-		Application: Application{
-			Title: "Parako.ID",
-			Locales: Locales{
-				Default:   "en",
-				Available: []string{"en", "fr", "es", "pt", "de", "it", "ru", "zh", "ja", "ko"},
-			},
-		},
-		Branding: Branding{Colors: Colors{Light: map[string]string{}, Dark: map[string]string{}}},
-		Security: Security{Authentication: Authentication{
-			Session:        Session{IdleTimeoutMinutes: 30, AbsoluteTimeoutHours: 24},
-			PasswordPolicy: PasswordPolicy{MinLength: 8},
-			Signup:         Signup{Methods: []string{SignupEmail}},
-		}},
-		Features: defaultFeatures(),
-		OIDC: OIDC{TokenTTL: TokenTTL{
-			AccessToken: 3600, ClientCredentials: 3600, IDToken: 3600, AuthorizationCode: 60, RefreshToken: 86400, Interaction: 600,
-			DeviceCode: 600, PushedRequest: 90,
-		}},
-	}
+// Notifications say what people are told, and how.
+type Notifications struct {
+	Channels Channels             `json:"channels"`
+	Defaults NotificationDefaults `json:"defaults"`
 }
 
-// Section returns a pointer to the part of s with that name; nil for a section without settings yet.
-func (s *Settings) Section(name string) any {
-	switch name {
-	case "application":
-		return &s.Application
-	case "branding":
-		return &s.Branding
-	case "security":
-		return &s.Security
-	case "features":
-		return &s.Features
-	case "oidc":
-		return &s.OIDC
-	case "integrations":
-		return &s.Integrations
-	}
-	return nil
+// Channels are ways to reach people.
+type Channels struct {
+	Email Channel `json:"email"`
+	SMS   SMS     `json:"sms"`
 }
 
-// lay puts an override over s: objects merge, arrays and scalars replace, null leaves what is there. It may come from a
-// newer release, whose sections and names are passed over.
-func (s *Settings) lay(section string, override []byte) error {
-	target := s.Section(section)
-	if target == nil {
-		return nil
-	}
-	override, err := withoutNulls(override) // encoding/json would let null empty a list or a map
-	if err == nil {
-		err = decode(override, target, false)
-	}
-	if err != nil {
-		return fmt.Errorf("section %s: %w", section, err)
-	}
-	return nil
+// Channel is a way that is on or off.
+type Channel struct {
+	Enabled bool `json:"enabled" default:"true" doc:"Whether mail is sent at all."`
 }
 
-// decode reads exactly one JSON value, whose names must all be known when strict.
-func decode(document []byte, target any, strict bool) error {
-	d := json.NewDecoder(bytes.NewReader(document))
-	d.UseNumber()
-	if strict {
-		d.DisallowUnknownFields()
-	}
-	if err := d.Decode(target); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more than one JSON value")
-	}
-	return nil
+// SMS is how text messages are sent.
+type SMS struct {
+	Enabled    bool      `json:"enabled" awaits:"the server cannot send SMS yet" doc:"Whether text messages are sent."`
+	Provider   string    `json:"provider" default:"twilio" enum:"twilio" doc:"Who sends them."`
+	FromNumber string    `json:"from_number" format:"phone" doc:"The sender, as +491701234567."`
+	APIKey     Sealed    `json:"api_key" doc:"The account at the provider."`
+	APISecret  Sealed    `json:"api_secret" doc:"The account's secret."`
+	RateLimits SMSLimits `json:"rate_limits"`
 }
 
-// withoutNulls leaves out the members of objects that are null.
-func withoutNulls(document []byte) ([]byte, error) {
-	var tree any
-	if err := decode(document, &tree, false); err != nil {
-		return nil, err
-	}
-	prune(tree)
-	return json.Marshal(tree)
+// SMSLimits bound what text messages cost.
+type SMSLimits struct {
+	PerPhonePerHour int `json:"per_phone_per_hour" default:"3" minimum:"1" maximum:"100" limit:"ceiling" doc:"Messages to one number within an hour."`
+	PerIPPerDay     int `json:"per_ip_per_day" default:"10" minimum:"1" maximum:"10000" limit:"ceiling" doc:"Messages on behalf of one address within a day."`
+	CooldownSeconds int `json:"cooldown_seconds" default:"60" minimum:"0" maximum:"3600" unit:"s" limit:"floor" doc:"The least time between two messages to one number."`
 }
 
-func prune(node any) {
-	object, _ := node.(map[string]any)
-	maps.DeleteFunc(object, func(_ string, member any) bool { return member == nil })
-	for _, member := range object {
-		prune(member)
-	}
-}
-
-// Load reads the effective settings of tx's tenant, in one round trip.
-func Load(ctx context.Context, tx *store.Tx) (Settings, error) {
-	rows, err := tx.SettingsList(ctx, tx.Tenant())
-	if err != nil {
-		return Settings{}, fmt.Errorf("load settings: %w", err)
-	}
-	s := Default()
-	for _, r := range rows {
-		if err := s.lay(r.Section, r.Value); err != nil {
-			return Settings{}, fmt.Errorf("load settings: %w", err)
-		}
-	}
-	return s, nil
-}
-
-// Put replaces the override of one section after checking what it would make of the settings, records who did (by), and raises the tenant's
-// revision, which it returns. A section or a name it does not know, a value of the wrong type and one out of range are
-// problems of kind Invalid, with every fault in the message as far as the document can be read.
-func Put(ctx context.Context, tx *store.Tx, section string, override json.RawMessage, by audit.Party) (int64, error) {
-	known := new(Settings).Section(section)
-	if known == nil {
-		return 0, problem.New(problem.Invalid, "section_not_allowed", "There are no settings in this section.")
-	}
-	if err := decode(override, known, true); err != nil {
-		return 0, invalid(explain(section, err)).Because(err)
-	}
-	override, err := withoutNulls(override) // What was checked is what is stored: a member may have been there twice.
-	if err != nil {
-		return 0, fmt.Errorf("put settings: %w", err)
-	}
-	s := Default()
-	if err := s.lay(section, override); err != nil {
-		return 0, fmt.Errorf("put settings: %w", err)
-	}
-	if faults := s.Validate(); len(faults) > 0 {
-		return 0, invalid(faults...)
-	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return 0, fmt.Errorf("put settings: %w", err)
-	}
-	if _, err = tx.SettingsPut(ctx, dbsqlc.SettingsPutParams{ID: id, Section: section, Value: override}); err != nil {
-		return 0, fmt.Errorf("put settings: %w", err)
-	}
-	err = audit.Record(ctx, tx, audit.Event{
-		Type: audit.SettingsChanged, Status: audit.Success, Actor: by, Target: audit.Thing("settings", section),
-	})
-	if err != nil {
-		return 0, err
-	}
-	return tx.TenantTouch(ctx, tx.Tenant())
-}
-
-func invalid(faults ...string) *problem.Error {
-	return problem.New(problem.Invalid, "settings_invalid", "The settings are not valid: "+strings.Join(faults, "; ")+".")
-}
-
-// explain says what is wrong with a document to whoever wrote it.
-func explain(section string, err error) string {
-	t, ok := errors.AsType[*json.UnmarshalTypeError](err)
-	switch {
-	case !ok:
-		return section + ": " + strings.TrimPrefix(err.Error(), "json: ")
-	case t.Field == "":
-		return section + " must be an object"
-	}
-	return section + "." + t.Field + " has the wrong type"
+// NotificationDefaults hold for people who have not chosen.
+type NotificationDefaults struct {
+	SecurityAlerts       bool `json:"security_alerts" awaits:"the server sends no alerts yet" doc:"Whether people hear of changes to their account."`
+	NewSessionAlerts     bool `json:"new_session_alerts" awaits:"the server sends no alerts yet" doc:"Whether people hear of new sessions."`
+	AllowUserPreferences bool `json:"allow_user_preferences" awaits:"the server sends no alerts yet" doc:"Whether people may choose themselves."`
 }

@@ -1,10 +1,13 @@
 package settings
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/mail"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -13,61 +16,166 @@ import (
 var (
 	color    = regexp.MustCompile(`^#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})$`)
 	language = regexp.MustCompile(`^[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*$`) // the shape of BCP 47
+	hostname = regexp.MustCompile(`^(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+	country  = regexp.MustCompile(`^[A-Z]{2}$`)
+	phone    = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
+	roleName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,49}$`)
+	// deviceMask is the form of a user code: at least 6 characters, at most 16, with hyphens in between.
+	deviceMask = regexp.MustCompile(`^\*+(?:-\*+)*$`)
+	// scopeName is a scope-token (RFC 6749 section 3.3).
+	scopeName = regexp.MustCompile(`^[\x21\x23-\x5b\x5d-\x7e]{1,100}$`)
 )
-
-// colorNames are the tokens a brand may set. Not all of them are on a page today; stored brands have them.
-var colorNames = []string{
-	"primary", "primaryForeground", "secondary", "secondaryForeground", "accent", "accentForeground",
-	"destructive", "destructiveForeground", "success", "successForeground", "warning", "warningForeground",
-	"info", "infoForeground", "background", "foreground", "card", "cardForeground", "popover", "popoverForeground",
-	"muted", "mutedForeground", "border", "input", "ring",
-	"sidebar", "sidebarForeground", "sidebarPrimary", "sidebarPrimaryForeground", "sidebarAccent",
-	"sidebarAccentForeground", "sidebarBorder", "sidebarRing",
-}
 
 const (
-	maxName    = 255 // characters
-	maxFonts   = 200 // characters
-	maxLink    = 2048
-	maxLocales = 100
-	maxLocale  = 35 // BCP 47 section 4.4.1
+	maxText   = 255 // characters where a field says nothing else
+	maxFonts  = 200 // characters
+	maxLink   = 2048
+	maxLocale = 35  // BCP 47 section 4.4.1
+	maxHost   = 253 // RFC 1035 section 2.3.4
+	maxList   = 100 // entries of a list that people write by hand
 )
+
+// formats are those of texts, and of the entries of lists: whether one is right, and what it must be.
+var formats = map[string]struct {
+	valid    func(string) bool
+	is, list string
+}{
+	"web":     {webLink, "must be an https URL or empty", ""},
+	"locale":  {validLocale, "", "must be at most 100 language tags such as pt-BR"},
+	"fonts":   {validFonts, "must be a list of font names of at most 200 characters", ""},
+	"color":   {color.MatchString, "must be #rgb or #rrggbb", ""},
+	"host":    {validHost, "must be a host name or empty", "must be at most 100 host names"},
+	"country": {country.MatchString, "", "must be at most 100 countries of two capital letters"},
+	"phone":   {func(s string) bool { return s == "" || phone.MatchString(s) }, "must be a number such as +491701234567, or empty", ""},
+	"mailbox": {validMailbox, "must be an address such as login@acme.example or Acme <login@acme.example>, or empty", ""},
+	"role":    {roleName.MatchString, "", "must be 1 to 100 names of lower-case letters, digits, hyphens and underscores"},
+}
 
 // Validate lists every fault, each a path and what is allowed there, sorted. None: the settings may be used.
 func (s *Settings) Validate() []string {
 	var faults []string
 	fault := func(path, want string) { faults = append(faults, path+" "+want) }
-	between := func(path string, v, low, high int) {
-		if v < low || v > high {
-			fault(path, fmt.Sprintf("must be between %d and %d", low, high))
+	for i := range all {
+		if f := &all[i]; f.key == "" {
+			f.validate(s, fault)
 		}
 	}
-
-	if strings.TrimSpace(s.Application.Title) == "" || !line(s.Application.Title, maxName) {
-		fault("application.title", "must be 1 to 255 characters on one line")
-	}
-	locales := s.Application.Locales
-	if len(locales.Available) > maxLocales || !all(locales.Available, validLocale) {
-		fault("application.locales.available", "must be at most 100 language tags such as pt-BR")
-	}
-	if !slices.Contains(locales.Available, locales.Default) {
+	s.Branding.Colors.validate(fault)
+	if l := s.Application.Locales; !slices.Contains(l.Available, l.Default) {
 		fault("application.locales.default", "must be one of application.locales.available")
 	}
-	if !line(s.Branding.CompanyName, maxName) {
-		fault("branding.companyName", "must be at most 255 characters on one line")
-	}
-	for path, link := range map[string]string{
-		"branding.logo": s.Branding.Logo, "branding.logoDark": s.Branding.LogoDark,
-		"integrations.urls.privacy_policy": s.Integrations.URLs.PrivacyPolicy, "integrations.urls.terms_of_service": s.Integrations.URLs.TermsOfService,
-	} {
-		if !webLink(link) {
-			fault(path, "must be an https URL or empty")
+	s.Security.Authentication.Roles.validate(fault)
+	s.Security.Authentication.CustomIdentifiers.validate(fault)
+	s.Features.OIDC.DeviceFlow.validate(fault)
+	s.OIDC.validate(fault)
+	slices.Sort(faults)
+	return slices.Compact(faults)
+}
+
+// validate checks a setting by what its tags say.
+func (f *Field) validate(s *Settings, fault func(path, want string)) {
+	v := f.Value(s)
+	if f.Awaits != "" && f.Kind != Secret {
+		if document, _ := json.Marshal(v); string(document) != f.defaultJSON() {
+			fault(f.Path, fmt.Sprintf("must be %s: %s", f.defaultJSON(), f.Awaits))
+			return
 		}
 	}
-	if !line(s.Branding.Fonts.Sans, maxFonts) || strings.ContainsAny(s.Branding.Fonts.Sans, `{};<>\()@`) {
-		fault("branding.fonts.sans", "must be a list of font names of at most 200 characters")
+	switch v := v.(type) {
+	case bool:
+		if needed := byPath[f.Needs]; v && needed != nil && needed.Value(s) != true {
+			path, whole := strings.CutSuffix(f.Path, ".enabled")
+			other := f.Needs
+			if whole {
+				other = strings.TrimSuffix(other, ".enabled") // One part of the product needs another.
+			}
+			fault(path, "needs "+other)
+		}
+	case int:
+		f.within(float64(v), fault)
+	case float64:
+		f.within(v, fault)
+	case string:
+		f.text(v, fault)
+	case []string:
+		f.list(v, fault)
 	}
-	for mode, colors := range map[string]map[string]string{"light": s.Branding.Colors.Light, "dark": s.Branding.Colors.Dark} {
+}
+
+func (f *Field) defaultJSON() string {
+	document, _ := json.Marshal(f.Default)
+	return string(document)
+}
+
+func (f *Field) within(x float64, fault func(path, want string)) {
+	if f.Minimum != nil && x < *f.Minimum || f.Maximum != nil && x > *f.Maximum {
+		fault(f.Path, fmt.Sprintf("must be between %s and %s", digits(*f.Minimum), digits(*f.Maximum)))
+	}
+}
+
+func digits(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
+
+func (f *Field) text(v string, fault func(path, want string)) {
+	switch {
+	case f.Enum != nil:
+		if !slices.Contains(f.Enum, v) {
+			fault(f.Path, "must be "+oneOf(f.Enum))
+		}
+	case f.Format != "":
+		if format := formats[f.Format]; !format.valid(v) {
+			fault(f.Path, format.is)
+		}
+	case f.Minimum != nil:
+		if strings.TrimSpace(v) == "" || !line(v, int(*f.Maximum)) {
+			fault(f.Path, fmt.Sprintf("must be %s to %s characters on one line", digits(*f.Minimum), digits(*f.Maximum)))
+		}
+	default:
+		limit := maxText
+		if f.Maximum != nil {
+			limit = int(*f.Maximum)
+		}
+		if !line(v, limit) {
+			fault(f.Path, fmt.Sprintf("must be at most %d characters on one line", limit))
+		}
+	}
+}
+
+func (f *Field) list(v []string, fault func(path, want string)) {
+	switch {
+	case len(v) < f.least || len(v) > maxList:
+	case f.Enum != nil:
+		if known := func(s string) bool { return slices.Contains(f.Enum, s) }; every(v, known) && !repeats(v) {
+			return
+		}
+	case every(v, formats[f.Format].valid):
+		return
+	}
+	want := formats[f.Format].list
+	if f.Enum != nil {
+		want = "must only name " + strings.Join(f.Enum[:len(f.Enum)-1], ", ") + " and " + f.Enum[len(f.Enum)-1]
+		if f.least > 0 {
+			want = "must name " + oneOf(f.Enum) + ", each at most once"
+		}
+	}
+	fault(f.Path, want)
+}
+
+// oneOf lists names as in "a, b or c".
+func oneOf(list []string) string {
+	shown := make([]string, len(list))
+	for i, name := range list {
+		if shown[i] = name; name == "" {
+			shown[i] = "empty"
+		}
+	}
+	if len(shown) == 1 {
+		return shown[0]
+	}
+	return strings.Join(shown[:len(shown)-1], ", ") + " or " + shown[len(shown)-1]
+}
+
+func (c Colors) validate(fault func(path, want string)) {
+	for mode, colors := range map[string]map[string]string{"light": c.Light, "dark": c.Dark} {
 		path, unknown := "branding.colors."+mode, false
 		for name, value := range colors {
 			if !slices.Contains(colorNames, name) {
@@ -75,92 +183,49 @@ func (s *Settings) Validate() []string {
 				continue
 			}
 			if !color.MatchString(value) {
-				fault(path+"."+name, "must be #rgb or #rrggbb")
+				fault(path+"."+name, formats["color"].is)
 			}
 		}
 		if unknown {
 			fault(path, "must only name known colours")
 		}
 	}
-	between("security.authentication.session.idle_timeout_minutes", s.Security.Authentication.Session.IdleTimeoutMinutes, 0, 525600)
-	between("security.authentication.session.absolute_timeout_hours", s.Security.Authentication.Session.AbsoluteTimeoutHours, 0, 8760)
-	between("security.authentication.password_policy.min_length", s.Security.Authentication.PasswordPolicy.MinLength, 8, 64)
-	s.Security.Authentication.Signup.validate(fault)
-	ttl := s.OIDC.TokenTTL
-	between("oidc.token_ttl.access_token", ttl.AccessToken, 1, 86400)
-	between("oidc.token_ttl.client_credentials", ttl.ClientCredentials, 1, 86400)
-	between("oidc.token_ttl.id_token", ttl.IDToken, 1, 86400)
-	between("oidc.token_ttl.authorization_code", ttl.AuthorizationCode, 1, 60)
-	between("oidc.token_ttl.refresh_token", ttl.RefreshToken, 1, 31536000)
-	between("oidc.token_ttl.interaction", ttl.Interaction, 30, 3600)
-	between("oidc.token_ttl.device_code", ttl.DeviceCode, MinDeviceCodeTTL, MaxDeviceCodeTTL)
-	between("oidc.token_ttl.pushed_request", ttl.PushedRequest, 5, 600)
-	s.Features.OIDC.validate(fault)
-	s.OIDC.validate(fault)
-	slices.Sort(faults)
-	return faults
 }
 
-// validate keeps a tenant from promising what the server cannot do: an address that must be verified could never be.
-func (s Signup) validate(fault func(path, want string)) {
-	const path = "security.authentication.signup."
-	known := func(method string) bool { return slices.Contains(SignupMethods, method) }
-	if len(s.Methods) == 0 || len(s.Methods) > len(SignupMethods) || !all(s.Methods, known) {
-		fault(path+"signup_methods", "must name "+strings.Join(SignupMethods, " or ")+", or both; other identifiers cannot be registered yet")
-	}
-	if s.RequireEmailVerification {
-		fault(path+"require_email_verification", "must be false: the server cannot send mail yet, so nobody could finish to register")
-	}
-	if s.RequirePhoneVerification {
-		fault(path+"require_phone_verification", "must be false: the server cannot send SMS yet, so nobody could finish to register")
+// administers reports whether a role may change other people's things. Nobody gets one by registering.
+func administers(role string) bool {
+	return slices.Contains([]string{"admin", "superadmin", "platform_admin", "platform_viewer"}, role)
+}
+
+func (r Roles) validate(fault func(path, want string)) {
+	const path = "security.authentication.roles.default"
+	switch {
+	case administers(r.Default):
+		fault(path, "must not be a role that administers: everybody who registers gets it")
+	case !slices.Contains(r.Available, r.Default):
+		fault(path, "must be one of security.authentication.roles.available")
 	}
 }
 
-// deviceMask is the form of a user code: at least 6 characters, at most 16, with hyphens in between.
-var deviceMask = regexp.MustCompile(`^\*+(?:-\*+)*$`)
+func (c CustomIdentifiers) validate(fault func(path, want string)) {
+	if len(c.Fields) > 0 {
+		fault("security.authentication.custom_identifiers.fields", "must be empty: the server knows no identifiers but addresses and usernames yet")
+	}
+}
 
-// validate finds switches that need another one, and a user code that could be guessed.
-func (f OIDCFeatures) validate(fault func(path, want string)) {
-	for _, needs := range []struct {
-		on, also       bool
-		path, required string
-	}{
-		{f.JWTIntrospection.Enabled, f.TokenIntrospection.Enabled, "jwt_introspection", "token_introspection"},
-		{f.JWTUserinfo.Enabled, f.UserinfoEndpoint.Enabled, "jwt_userinfo", "userinfo_endpoint"},
-		{f.ClientRegistrationManagement.Enabled, f.DynamicClientRegistration.Enabled, "client_registration_management", "dynamic_client_registration"},
-		{f.RequestURI.Enabled, f.RequestObjects.Enabled, "request_uri", "request_objects"},
-		{f.PKCE.Required, f.PKCE.Enabled, "pkce.required", "pkce.enabled"},
-		{f.PushedAuthorizationRequests.Required, f.PushedAuthorizationRequests.Enabled, "pushed_authorization_requests.required", "pushed_authorization_requests.enabled"},
-	} {
-		if needs.on && !needs.also {
-			fault("features.oidc."+needs.path, "needs features.oidc."+needs.required)
-		}
-	}
-	if f.DeviceFlow.Charset != CharsetBase20 && f.DeviceFlow.Charset != CharsetDigits {
-		fault("features.oidc.device_flow.charset", "must be base-20 or digits")
-	}
-	// Twenty consonants hold 4.3 bits each, digits 3.3: with the limit on attempts, 30 bits are enough (RFC 8628 section 5.1).
+// validate finds a user code that could be guessed. Twenty consonants hold 4.3 bits each, digits 3.3: with the limit on
+// attempts, 30 bits are enough (RFC 8628 section 5.1).
+func (d DeviceFlow) validate(fault func(path, want string)) {
 	least := 7
-	if f.DeviceFlow.Charset == CharsetDigits {
+	if d.Charset == CharsetDigits {
 		least = 9
 	}
-	if n := strings.Count(f.DeviceFlow.Mask, "*"); !deviceMask.MatchString(f.DeviceFlow.Mask) || n < least || n > 16 {
+	if n := strings.Count(d.Mask, "*"); !deviceMask.MatchString(d.Mask) || n < least || n > 16 {
 		fault("features.oidc.device_flow.mask", fmt.Sprintf("must be %d to 16 asterisks, with single hyphens in between if you like", least))
 	}
 }
 
-// scopeName is a scope-token (RFC 6749 section 3.3).
-var scopeName = regexp.MustCompile(`^[\x21\x23-\x5b\x5d-\x7e]{1,100}$`)
-
-const maxList = 100 // entries of a list that people write by hand
-
 func (o OIDC) validate(fault func(path, want string)) {
-	if len(o.Scopes) > maxList || !all(o.Scopes, func(scope string) bool { return slices.Contains(OptionalScopes, scope) }) {
-		fault("oidc.scopes", "must only name "+strings.Join(OptionalScopes, " and "))
-	}
-	if !webLink(o.Discovery.ServiceDocumentation) {
-		fault("oidc.discovery.service_documentation", "must be an https URL or empty")
-	}
 	if len(o.ResourceServers) > maxList || len(o.JWTBearerIssuers) > maxList {
 		fault("oidc.resource_servers and oidc.jwt_bearer_issuers", "must have at most 100 entries each")
 		return
@@ -175,7 +240,7 @@ func (o OIDC) validate(fault func(path, want string)) {
 			fault(path+".identifier", "is listed twice")
 		}
 		seen[r.Identifier] = true
-		if len(r.Scopes) > maxList || !all(r.Scopes, scopeName.MatchString) {
+		if len(r.Scopes) > maxList || !every(r.Scopes, scopeName.MatchString) {
 			fault(path+".scopes", "must be at most 100 scopes without spaces")
 		}
 		if !slices.Contains([]string{"", FormatJWT, FormatOpaque}, r.AccessTokenFormat) {
@@ -204,7 +269,7 @@ func (o OIDC) validate(fault func(path, want string)) {
 		if !slices.Contains([]string{"", "id", "username", "email"}, b.Subject) {
 			fault(path+".subject", "must be id, username or email")
 		}
-		if len(b.Scopes) > maxList || !all(b.Scopes, scopeName.MatchString) {
+		if len(b.Scopes) > maxList || !every(b.Scopes, scopeName.MatchString) {
 			fault(path+".scopes", "must be at most 100 scopes without spaces")
 		}
 		if len(b.Clients) > maxList {
@@ -228,8 +293,29 @@ func line(text string, limit int) bool {
 
 func validLocale(tag string) bool { return len(tag) <= maxLocale && language.MatchString(tag) }
 
-func all(list []string, valid func(string) bool) bool {
+func validHost(host string) bool {
+	return host == "" || len(host) <= maxHost && hostname.MatchString(host)
+}
+
+func validFonts(list string) bool {
+	return line(list, maxFonts) && !strings.ContainsAny(list, `{};<>\()@`)
+}
+
+// validMailbox takes what net/mail does on one line (RFC 5322 section 3.4).
+func validMailbox(box string) bool {
+	if box == "" {
+		return true
+	}
+	_, err := mail.ParseAddress(box)
+	return err == nil && line(box, maxText)
+}
+
+func every(list []string, valid func(string) bool) bool {
 	return !slices.ContainsFunc(list, func(s string) bool { return !valid(s) })
+}
+
+func repeats(list []string) bool {
+	return len(slices.Compact(slices.Sorted(slices.Values(list)))) < len(list)
 }
 
 // webLink reports whether a link may be shown or loaded on a hosted page: absolute, https, without credentials.

@@ -38,7 +38,7 @@ func TestValidate(t *testing.T) {
 	}
 	session := func(idle, absolute int) edit {
 		return func(s *settings.Settings) {
-			s.Security.Authentication.Session = settings.Session{IdleTimeoutMinutes: idle, AbsoluteTimeoutHours: absolute}
+			s.Security.Authentication.Session.IdleTimeoutMinutes, s.Security.Authentication.Session.AbsoluteTimeoutHours = idle, absolute
 		}
 	}
 	ttl := func(change func(*settings.TokenTTL)) edit {
@@ -48,11 +48,14 @@ func TestValidate(t *testing.T) {
 		return func(s *settings.Settings) { s.Security.Authentication.PasswordPolicy = p }
 	}
 	signup := func(up settings.Signup) edit {
-		return func(s *settings.Settings) { s.Security.Authentication.Signup = up }
+		return func(s *settings.Settings) {
+			up.AutoApproval, up.ContactChannels = s.Security.Authentication.Signup.AutoApproval, s.Security.Authentication.Signup.ContactChannels
+			s.Security.Authentication.Signup = up
+		}
 	}
 	const (
 		lengthFault  = "security.authentication.password_policy.min_length must be between 8 and 64"
-		methodFault  = "security.authentication.signup.signup_methods must name email or username, or both; other identifiers cannot be registered yet"
+		methodFault  = "security.authentication.signup.signup_methods must name email or username, each at most once"
 		titleFault   = "application.title must be 1 to 255 characters on one line"
 		tagsFault    = "application.locales.available must be at most 100 language tags such as pt-BR"
 		defaultFault = "application.locales.default must be one of application.locales.available"
@@ -181,19 +184,19 @@ func TestValidate(t *testing.T) {
 		},
 
 		"ttl: least": {
-			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{1, 1, 1, 1, 1, 30, 30, 5} }),
+			ttl(lifetimes(1, 1, 1, 1, 1, 30, 30, 5)),
 			nil,
 		},
 		"ttl: most": {
-			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{86400, 86400, 86400, 60, 31536000, 3600, 1800, 600} }),
+			ttl(lifetimes(86400, 86400, 86400, 60, 31536000, 3600, 1800, 600)),
 			nil,
 		},
 		"ttl: too short": {
-			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{0, 0, 0, 0, 0, 29, 29, 4} }),
+			ttl(lifetimes(0, 0, 0, 0, 0, 29, 29, 4)),
 			ttlFaults,
 		},
 		"ttl: too long": {
-			ttl(func(t *settings.TokenTTL) { *t = settings.TokenTTL{86401, 86401, 86401, 61, 31536001, 3601, 1801, 601} }),
+			ttl(lifetimes(86401, 86401, 86401, 61, 31536001, 3601, 1801, 601)),
 			ttlFaults,
 		},
 	}
@@ -205,6 +208,13 @@ func TestValidate(t *testing.T) {
 				t.Errorf("Validate() mismatch (-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+func lifetimes(access, machine, id, code, refresh, interaction, device, pushed int) func(*settings.TokenTTL) {
+	return func(t *settings.TokenTTL) {
+		t.AccessToken, t.ClientCredentials, t.IDToken, t.AuthorizationCode = access, machine, id, code
+		t.RefreshToken, t.Interaction, t.DeviceCode, t.PushedRequest = refresh, interaction, device, pushed
 	}
 }
 

@@ -87,6 +87,14 @@ func (l *Logins) register(ctx context.Context, r Registration, person directory.
 	})
 }
 
+// PasswordPolicy is what the settings say about a new password.
+func PasswordPolicy(s settings.PasswordPolicy) factor.Policy {
+	return factor.Policy{
+		MinLength: s.MinLength, RequireUppercase: s.RequireUppercase, RequireLowercase: s.RequireLowercase,
+		RequireNumbers: s.RequireNumbers, RequireSymbols: s.RequireSymbols,
+	}
+}
+
 // everybody is the subject of what is counted for a tenant as a whole.
 const everybody = "everybody"
 
@@ -103,7 +111,7 @@ func (r Registration) person() (directory.New, error) {
 	if n.Email == "" && n.Username == "" {
 		faults = append(faults, ErrIdentifierMissing)
 	}
-	policy := factor.Policy(r.Rules.PasswordPolicy)
+	policy := PasswordPolicy(r.Rules.PasswordPolicy)
 	return n, errors.Join(append(faults, policy.Check(r.Password, n.Email, n.Username, n.Name, r.Company))...)
 }
 

@@ -63,7 +63,7 @@ func (g *Registry) ByName(ctx context.Context, kind, value string) (Tenant, erro
 	g.mu.RLock()
 	usable := now.Before(g.fresh)
 	id, known := g.ids[key]
-	t, held := g.tenants[id]
+	t, held := g.held(id)
 	miss, missed := g.missing[key]
 	g.mu.RUnlock()
 	if usable && known && held {
@@ -102,7 +102,7 @@ func (g *Registry) ByName(ctx context.Context, kind, value string) (Tenant, erro
 func (g *Registry) ByID(ctx context.Context, id uuid.UUID) (Tenant, error) {
 	g.mu.RLock()
 	usable := g.now().Before(g.fresh)
-	t, held := g.tenants[id]
+	t, held := g.held(id)
 	g.mu.RUnlock()
 	if usable && held {
 		return t, nil
@@ -110,7 +110,38 @@ func (g *Registry) ByID(ctx context.Context, id uuid.UUID) (Tenant, error) {
 	return g.load(ctx, id)
 }
 
+// held finds a tenant in memory; g.mu is held. What the platform has set is a part of every tenant, and its revision that of the
+// built-in one.
+func (g *Registry) held(id uuid.UUID) (Tenant, bool) {
+	t, ok := g.tenants[id]
+	platform, known := g.tenants[DefaultID]
+	t.PlatformRevision = platform.Revision
+	return t, ok && known
+}
+
+// load reads a tenant, and the built-in one for the platform's revision.
 func (g *Registry) load(ctx context.Context, id uuid.UUID) (Tenant, error) {
+	g.mu.RLock()
+	platform, held := g.tenants[DefaultID]
+	held = held && g.now().Before(g.fresh)
+	g.mu.RUnlock()
+	var err error
+	if !held {
+		if platform, err = g.read(ctx, DefaultID); err != nil {
+			return Tenant{}, err
+		}
+	}
+	t := platform
+	if id != DefaultID {
+		if t, err = g.read(ctx, id); err != nil {
+			return Tenant{}, err
+		}
+	}
+	t.PlatformRevision = platform.Revision
+	return t, nil
+}
+
+func (g *Registry) read(ctx context.Context, id uuid.UUID) (Tenant, error) {
 	var row dbsqlc.Tenant
 	err := g.store.AskTenant(ctx, id, func(ctx context.Context, tx *store.Tx) (err error) {
 		row, err = tx.TenantByID(ctx, id)

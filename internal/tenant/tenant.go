@@ -47,9 +47,17 @@ type Tenant struct {
 	// IssuerURL overrides the computed issuer, verbatim. Usually empty.
 	IssuerURL string `json:"issuer_url,omitempty"`
 	// Revision rises with every change of settings, keys, domain or status.
-	Revision  int64     `json:"revision"`
+	Revision int64 `json:"revision"`
+	// PlatformRevision rises with every change of what the platform has set for all tenants.
+	PlatformRevision int64 `json:"-"`
+
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// NewerThan reports whether t is a later state than o of the same tenant.
+func (t Tenant) NewerThan(o Tenant) bool {
+	return t.Revision > o.Revision || t.PlatformRevision > o.PlatformRevision
 }
 
 // Ops is the stateless gateway's tenant. It has no row, and no transaction can be opened for it.

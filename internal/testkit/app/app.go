@@ -169,7 +169,7 @@ func (a *App) AddTenant(tb testing.TB, slug string) Tenant {
 		if err := factor.Put(ctx, tx, t.User.ID, hash); err != nil {
 			return err
 		}
-		t.Web, err = oidc.RegisterClient(ctx, tx, a.Vault, oidc.NewClient{
+		t.Web, err = oidc.RegisterClient(ctx, tx, a.Vault, settings.Layer{}, oidc.NewClient{
 			ID: slug + "-web", Preset: oidc.PresetWeb, Actor: audit.Operator("test"), ClientMetadata: oidc.ClientMetadata{
 				Name: slug + " web", RedirectURIs: []string{Callback, "http://127.0.0.1/callback"},
 				PostLogoutRedirectURIs: []string{"http://localhost:9008/"}, Scope: "openid profile email address phone offline_access",
@@ -178,7 +178,7 @@ func (a *App) AddTenant(tb testing.TB, slug string) Tenant {
 		if err != nil {
 			return err
 		}
-		t.SPA, err = oidc.RegisterClient(ctx, tx, a.Vault, oidc.NewClient{
+		t.SPA, err = oidc.RegisterClient(ctx, tx, a.Vault, settings.Layer{}, oidc.NewClient{
 			ID: slug + "-spa", Preset: oidc.PresetSPA, Actor: audit.Operator("test"), ClientMetadata: oidc.ClientMetadata{
 				Name: slug + " spa", RedirectURIs: []string{Callback, "http://127.0.0.1/callback"},
 				PostLogoutRedirectURIs: []string{"http://localhost:9008/"},
@@ -187,7 +187,7 @@ func (a *App) AddTenant(tb testing.TB, slug string) Tenant {
 		if err != nil {
 			return err
 		}
-		t.M2M, err = oidc.RegisterClient(ctx, tx, a.Vault, oidc.NewClient{
+		t.M2M, err = oidc.RegisterClient(ctx, tx, a.Vault, settings.Layer{}, oidc.NewClient{
 			ID: slug + "-m2m", Preset: oidc.PresetM2M, ClientMetadata: oidc.ClientMetadata{Name: slug + " service", Scope: "jobs:run"}, AllowedResources: []string{"urn:test:api"},
 			ResourcesScopes: "read write", Actor: audit.Operator("test"),
 		})
@@ -251,7 +251,7 @@ func (a *App) Client(tb testing.TB) *http.Client {
 func (a *App) Configure(tb testing.TB, t Tenant, section, document string) {
 	tb.Helper()
 	check(tb, a.Store.InTenant(tb.Context(), t.ID, func(ctx context.Context, tx *store.Tx) error {
-		_, err := settings.Put(ctx, tx, section, []byte(document), audit.Operator("test"))
+		_, err := settings.Write(ctx, tx, settings.Layer{}, settings.Change{Section: section, Document: []byte(document), By: audit.Operator("test")})
 		return err
 	}))
 }

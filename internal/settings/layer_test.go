@@ -1,0 +1,643 @@
+package settings_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"parako/internal/audit"
+	"parako/internal/problem"
+	"parako/internal/secret"
+	"parako/internal/settings"
+	"parako/internal/store"
+	"parako/internal/tenant"
+	"parako/internal/testkit"
+)
+
+// shared writes what the platform sets, and returns its layer.
+func shared(t *testing.T, s *store.Store, section, document string) settings.Layer {
+	t.Helper()
+	if _, err := put(t, s, tenant.DefaultID, section, document); err != nil {
+		t.Fatal(err)
+	}
+	l, err := settings.Platform(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// write changes a section of a tenant under the platform's layer.
+func write(t *testing.T, s *store.Store, id uuid.UUID, platform settings.Layer, c settings.Change) (w settings.Written, err error) {
+	t.Helper()
+	if c.By.Type == "" {
+		c.By = audit.Operator("test")
+	}
+	err = s.InTenant(t.Context(), id, func(ctx context.Context, tx *store.Tx) (err error) {
+		w, err = settings.Write(ctx, tx, platform, c)
+		return err
+	})
+	return w, err
+}
+
+func effective(t *testing.T, s *store.Store, id uuid.UUID, platform settings.Layer) (set settings.Settings) {
+	t.Helper()
+	err := s.AskTenant(t.Context(), id, func(ctx context.Context, tx *store.Tx) (err error) {
+		set, err = settings.Load(ctx, tx, platform)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// Every limit refuses what is beyond it, naming it, and takes what is within. The platform's value is made the stricter one
+// first, so that a limit of the default's would not do.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	org := testkit.Tenant(t, s, "acme")
+	platform := shared(t, s, "security", `{"authentication": {
+		"session": {"idle_timeout_minutes": 20, "absolute_timeout_hours": 0, "max_concurrent_sessions": 3, "bind_ip": true},
+		"password_policy": {"min_length": 12, "require_numbers": true},
+		"multi_factor": {"webauthn": {"user_verification": "required"}},
+		"signup": {"auto_approval": {"enabled": false}}}}`)
+	platform = shared(t, s, "notifications", `{"channels": {"sms": {"rate_limits": {"cooldown_seconds": 90}}}}`)
+	const session, passwords = "security.authentication.session.", "security.authentication.password_policy."
+	tests := map[string]struct {
+		section, document string
+		want              []settings.Violation
+	}{
+		"a number below a floor": {"security", `{"authentication": {"password_policy": {"min_length": 11}}}`, []settings.Violation{
+			{Path: passwords + "min_length", Limit: json.Number("12"), Message: passwords + "min_length must not be below 12"},
+		}},
+		"a switch that must stay on": {"security", `{"authentication": {"session": {"bind_ip": false}}}`, []settings.Violation{
+			{Path: session + "bind_ip", Limit: true, Message: session + "bind_ip must stay true"},
+		}},
+		"a switch that must stay off": {"security", `{"authentication": {"signup": {"auto_approval": {"enabled": true}}}}`, []settings.Violation{
+			{Path: "security.authentication.signup.auto_approval.enabled", Limit: false, Message: "security.authentication.signup.auto_approval.enabled must stay false"},
+		}},
+		"a number above a ceiling": {"oidc", `{"token_ttl": {"access_token": 3601}}`, []settings.Violation{
+			{Path: "oidc.token_ttl.access_token", Limit: json.Number("3600"), Message: "oidc.token_ttl.access_token must not be above 3600"},
+		}},
+		"no bound where there is one": {"security", `{"authentication": {"session": {"idle_timeout_minutes": 0}}}`, []settings.Violation{
+			{Path: session + "idle_timeout_minutes", Limit: json.Number("20"), Message: session + "idle_timeout_minutes must be between 1 and 20"},
+		}},
+		"a weaker choice": {"security", `{"authentication": {"multi_factor": {"webauthn": {"user_verification": "preferred"}}}}`, []settings.Violation{
+			{Path: "security.authentication.multi_factor.webauthn.user_verification", Limit: "required", Message: "security.authentication.multi_factor.webauthn.user_verification must be at least required"},
+		}},
+		"messages sooner than the platform wants": {"notifications", `{"channels": {"sms": {"rate_limits": {"cooldown_seconds": 89}}}}`, []settings.Violation{
+			{Path: "notifications.channels.sms.rate_limits.cooldown_seconds", Limit: json.Number("90"), Message: "notifications.channels.sms.rate_limits.cooldown_seconds must not be below 90"},
+		}},
+		"what is the platform's": {"security", `{"key_store": {"rotation_interval_days": 30}}`, []settings.Violation{
+			{Path: "security.key_store.rotation_interval_days", Limit: json.Number("90"), Message: "security.key_store.rotation_interval_days can only be set for the whole platform"},
+		}},
+		"several at once": {"security", `{"authentication": {"password_policy": {"min_length": 8, "require_numbers": false}}}`, []settings.Violation{
+			{Path: passwords + "min_length", Limit: json.Number("12"), Message: passwords + "min_length must not be below 12"},
+			{Path: passwords + "require_numbers", Limit: true, Message: passwords + "require_numbers must stay true"},
+		}},
+		"null inherits and is no way around": {"security", `{"authentication": {"password_policy": {"require_numbers": null, "min_length": null}}}`, nil},
+		"any bound where there is none":      {"security", `{"authentication": {"session": {"absolute_timeout_hours": 8760}}}`, nil},
+		"the limits themselves": {"security", `{"authentication": {"session": {"idle_timeout_minutes": 20, "bind_ip": true}, "password_policy": {"min_length": 12},
+			"multi_factor": {"webauthn": {"user_verification": "required"}}}}`, nil},
+		"TLS to the mail server": {"integrations", `{"email": {"tls_reject_unauthorized": false}}`, []settings.Violation{
+			{Path: "integrations.email.tls_reject_unauthorized", Limit: true, Message: "integrations.email.tls_reject_unauthorized must stay true"},
+		}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := write(t, s, org.ID, platform, settings.Change{Section: tt.section, Document: []byte(tt.document)})
+			refused, _ := errors.AsType[*settings.Refused](err)
+			var got []settings.Violation
+			if refused != nil {
+				got = refused.Violations
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("violations mismatch (-want +got)\n%s", diff)
+			}
+			if p, ok := errors.AsType[*problem.Error](err); tt.want != nil && (!ok || p.Code != "constraint_violation") {
+				t.Errorf("error = %v, want constraint_violation", err)
+			}
+		})
+	}
+}
+
+// A word in the place of a switch, and a negative number, are not taken for anything else.
+func TestWrongTypesAreNoWayAroundALimit(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	org := testkit.Tenant(t, s, "acme")
+	for section, documents := range map[string][]string{
+		"security": {
+			`{"authentication": {"password_policy": {"require_numbers": "false"}}}`,
+			`{"authentication": {"session": {"idle_timeout_minutes": -1}}}`,
+			`{"authentication": {"session": {"idle_timeout_minutes": "0"}}}`,
+			`{"authentication": {"roles": {"default": "superadmin"}}}`,
+			`{"authentication": {"roles": {"default": "owner"}}}`,
+			`{"authentication": {"recovery": {"security_questions": true}}}`,
+			`{"authentication": {"multi_factor": {"totp": {"enabled": true}}}}`,
+		},
+		"integrations": {`{"email": {"smtp_host": "mail.example:25"}}`, `{"email": {"smtp_host": "http://169.254.169.254/"}}`, `{"email": {"from": "nobody"}}`},
+	} {
+		for _, document := range documents {
+			_, err := write(t, s, org.ID, settings.Layer{}, settings.Change{Section: section, Document: []byte(document)})
+			if p, ok := errors.AsType[*problem.Error](err); !ok || p.Code != "settings_invalid" {
+				t.Errorf("Write(%s) = %v, want settings_invalid", document, err)
+			}
+		}
+	}
+}
+
+// What a tenant set when it was allowed is held to a limit that came later, and comes back when the limit goes.
+func TestALimitThatComesLaterClamps(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	org := testkit.Tenant(t, s, "acme")
+	if _, err := put(t, s, org.ID, "oidc", `{"token_ttl": {"access_token": 3000}}`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := put(t, s, org.ID, "features", `{"oidc": {"jwt_introspection": {"enabled": true}}}`); err != nil {
+		t.Fatal(err)
+	}
+	platform := shared(t, s, "oidc", `{"token_ttl": {"access_token": 600}}`)
+	if got := effective(t, s, org.ID, platform).OIDC.TokenTTL.AccessToken; got != 600 {
+		t.Errorf("access_token = %d under a platform that allows 600", got)
+	}
+	e, err := settings.ExplainFor(t.Context(), s, org.ID, "oidc.token_ttl.access_token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !e.Clamped || e.Value != 600 || e.Layer != settings.FromPlatform || fmt.Sprint(e.Tenant) != "3000" || fmt.Sprint(e.Bound) != "600" || e.Set == nil {
+		t.Errorf("explanation = %+v, want 3000 clamped to the platform's 600", e)
+	}
+	platform = shared(t, s, "oidc", `{}`)
+	if got := effective(t, s, org.ID, platform).OIDC.TokenTTL.AccessToken; got != 3000 {
+		t.Errorf("access_token = %d when the limit has gone", got)
+	}
+	// A part that needs another goes off with it.
+	platform = shared(t, s, "features", `{"oidc": {"token_introspection": {"enabled": false}}}`)
+	if effective(t, s, org.ID, platform).Features.OIDC.JWTIntrospection.Enabled {
+		t.Error("signed introspection is on without introspection")
+	}
+	if e, err = settings.ExplainFor(t.Context(), s, org.ID, "features.oidc.jwt_introspection.enabled"); err != nil || e.Value != false || e.Adjusted == "" {
+		t.Errorf("explanation = %+v, %v, want why it is off", e, err)
+	}
+}
+
+// What the platform sets reaches every tenant that has not said otherwise, and no tenant's settings reach another.
+func TestThePlatformsLayerLiesBetween(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	acme, globex := testkit.Tenant(t, s, "acme"), testkit.Tenant(t, s, "globex")
+	platform := shared(t, s, "application", `{"title": "Shared", "description": "of all"}`)
+	if _, err := write(t, s, acme.ID, platform, settings.Change{Section: "application", Document: []byte(`{"title": "Acme"}`)}); err != nil {
+		t.Fatal(err)
+	}
+	got := [][]string{}
+	for _, id := range []uuid.UUID{acme.ID, globex.ID, tenant.DefaultID} {
+		app := effective(t, s, id, platform).Application
+		got = append(got, []string{app.Title, app.Description})
+	}
+	if diff := cmp.Diff([][]string{{"Acme", "of all"}, {"Shared", "of all"}, {"Shared", "of all"}}, got); diff != "" {
+		t.Errorf("titles of acme, globex and the built-in tenant mismatch (-want +got)\n%s", diff)
+	}
+}
+
+func TestPatchLosesNothing(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	org := testkit.Tenant(t, s, "acme")
+	for _, step := range []struct {
+		patch    bool
+		document string
+		want     string
+	}{
+		{false, `{"token_ttl": {"access_token": 300, "id_token": 400}, "scopes": ["roles"]}`, `{"scopes":["roles"],"token_ttl":{"access_token":300,"id_token":400}}`},
+		{true, `{"token_ttl": {"id_token": 500}}`, `{"scopes":["roles"],"token_ttl":{"access_token":300,"id_token":500}}`},
+		{true, `{"token_ttl": {"access_token": null}}`, `{"scopes":["roles"],"token_ttl":{"id_token":500}}`},
+		{true, `{"scopes": ["account"]}`, `{"scopes":["account"],"token_ttl":{"id_token":500}}`},
+		{true, `{}`, `{"scopes":["account"],"token_ttl":{"id_token":500}}`},
+		{true, `{"token_ttl": null}`, `{"scopes":["account"]}`},
+		{false, `{"token_ttl": {"id_token": 600}}`, `{"token_ttl":{"id_token":600}}`},
+		{false, `{}`, `{}`},
+	} {
+		if _, err := write(t, s, org.ID, settings.Layer{}, settings.Change{Section: "oidc", Document: []byte(step.document), Patch: step.patch}); err != nil {
+			t.Fatal(err)
+		}
+		var own settings.Layer
+		err := s.AskTenant(t.Context(), org.ID, func(ctx context.Context, tx *store.Tx) (err error) {
+			own, err = settings.Read(ctx, tx)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := json.Marshal(own.Override("oidc"))
+		if err != nil || string(got) != step.want {
+			t.Errorf("after %s: %s, %v, want %s", step.document, got, err, step.want)
+		}
+	}
+}
+
+// Of two writers who have seen the same version one wins, also when they are at it at the same time.
+func TestOptimisticLocking(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	org := testkit.Tenant(t, s, "acme")
+	zero, one := int64(0), int64(1)
+	change := func(title string, match *int64) settings.Change {
+		return settings.Change{Section: "application", Document: fmt.Appendf(nil, `{"title": %q}`, title), Match: match}
+	}
+	results := make(chan error)
+	for _, title := range []string{"A", "B", "C", "D"} {
+		go func() {
+			_, err := write(t, s, org.ID, settings.Layer{}, change(title, &zero))
+			results <- err
+		}()
+	}
+	won := 0
+	for range 4 {
+		switch err := <-results; {
+		case err == nil:
+			won++
+		case !errors.Is(err, settings.ErrChanged):
+			t.Errorf("a loser gets %v", err)
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d writers of version 0 won, want 1", won)
+	}
+	if _, err := write(t, s, org.ID, settings.Layer{}, change("E", &zero)); !errors.Is(err, settings.ErrChanged) {
+		t.Errorf("a writer who has seen version 0 of 1 gets %v", err)
+	}
+	if w, err := write(t, s, org.ID, settings.Layer{}, change("F", &one)); err != nil || w.Version != 2 {
+		t.Errorf("a writer who has seen version 1 gets %+v, %v", w, err)
+	}
+}
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	org := testkit.Tenant(t, s, "acme")
+	for i, title := range []string{"One", "Two", "Two"} {
+		_, err := write(t, s, org.ID, settings.Layer{}, settings.Change{
+			Section: "application", Document: fmt.Appendf(nil, `{"title": %q}`, title), By: audit.Operator("ann"), Reason: fmt.Sprint("reason ", i),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := func(fn func(context.Context, *store.Tx) error) {
+		t.Helper()
+		if err := s.InTenant(t.Context(), org.ID, fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in(func(ctx context.Context, tx *store.Tx) error {
+		list, err := settings.History(ctx, tx, "application", 0, 10)
+		if err != nil {
+			return err
+		}
+		var got []string
+		for _, v := range list {
+			got = append(got, fmt.Sprint(v.Version, " ", v.Actor, " ", v.Reason, " ", v.Value["title"]))
+		}
+		want := []string{"3 operator ann reason 2 Two", "2 operator ann reason 1 Two", "1 operator ann reason 0 One"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("history mismatch (-want +got)\n%s", diff)
+		}
+		diff := settings.Diff("application", list[2], list[1])
+		if diff := cmp.Diff([]settings.Difference{{Path: "application.title", Before: "One", After: "Two"}}, diff); diff != "" {
+			t.Errorf("difference mismatch (-want +got)\n%s", diff)
+		}
+		// The title is Two since version 2: who wrote the same again did not set it.
+		by, err := settings.Setter(ctx, tx, "application.title")
+		if err != nil || by == nil || by.Version != 2 || by.Reason != "reason 1" {
+			t.Errorf("Setter = %+v, %v, want version 2", by, err)
+		}
+		w, err := settings.Rollback(ctx, tx, settings.Layer{}, 1, settings.Change{Section: "application", By: audit.Operator("bob")})
+		if err != nil || w.Version != 4 {
+			t.Errorf("Rollback = %+v, %v, want version 4", w, err)
+		}
+		_, err = settings.Rollback(ctx, tx, settings.Layer{}, 9, settings.Change{Section: "application"})
+		if !errors.Is(err, settings.ErrVersion) {
+			t.Errorf("Rollback to a version that is not there = %v", err)
+		}
+		return nil
+	})
+	if got := load(t, s, org.ID).Application.Title; got != "One" {
+		t.Errorf("title = %q after the rollback", got)
+	}
+	// What the platform has forbidden meanwhile does not come back.
+	if _, err := put(t, s, org.ID, "oidc", `{"token_ttl": {"id_token": 3600}}`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := put(t, s, org.ID, "oidc", `{"token_ttl": {"id_token": 60}}`); err != nil {
+		t.Fatal(err)
+	}
+	platform := shared(t, s, "oidc", `{"token_ttl": {"id_token": 600}}`)
+	err := s.InTenant(t.Context(), org.ID, func(ctx context.Context, tx *store.Tx) error {
+		_, err := settings.Rollback(ctx, tx, platform, 1, settings.Change{Section: "oidc", By: audit.Operator("bob")})
+		return err
+	})
+	if p, ok := errors.AsType[*problem.Error](err); !ok || p.Code != "constraint_violation" {
+		t.Errorf("rollback beyond a limit = %v, want constraint_violation", err)
+	}
+}
+
+// The history does not grow for ever.
+func TestHistoryIsBounded(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s := db.Store(t)
+	org := testkit.Tenant(t, s, "acme")
+	for range 103 {
+		if _, err := put(t, s, org.ID, "application", `{"title": "Same"}`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := db.Ask(t, org.ID, "SELECT count(*)::text || ' from ' || min(version) FROM parako.tenant_settings_history")
+	if diff := cmp.Diff([]string{"100 from 4"}, got); diff != "" {
+		t.Errorf("history mismatch (-want +got)\n%s", diff)
+	}
+	err := s.AskTenant(t.Context(), org.ID, func(ctx context.Context, tx *store.Tx) error {
+		by, err := settings.Setter(ctx, tx, "application.title")
+		if by != nil || err != nil {
+			t.Errorf("Setter = %+v, %v, though the version that set the title is gone", by, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s := db.Store(t)
+	acme, globex := testkit.Tenant(t, s, "acme"), testkit.Tenant(t, s, "globex")
+	vault := testkit.Vault(t)
+	sealer := func(id uuid.UUID) (of *secret.Sealer) {
+		t.Helper()
+		err := s.InTenant(t.Context(), id, func(ctx context.Context, tx *store.Tx) (err error) {
+			of, err = vault.Sealer(ctx, tx)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return of
+	}
+	const plain = "hunter2 hunter2"
+	document := `{"email": {"smtp_host": "mail.acme.example", "smtp_password": "` + plain + `"}}`
+	if _, err := write(t, s, acme.ID, settings.Layer{}, settings.Change{Section: "integrations", Document: []byte(document)}); !errors.Is(err, settings.ErrNoSealer) {
+		t.Fatalf("a secret without a key = %v", err)
+	}
+	mine := sealer(acme.ID)
+	change := func(document string, patch bool) {
+		t.Helper()
+		if _, err := write(t, s, acme.ID, settings.Layer{}, settings.Change{Section: "integrations", Document: []byte(document), Patch: patch, Sealer: mine}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds := func(want string) {
+		t.Helper()
+		password := load(t, s, acme.ID).Integrations.Email.SMTPPassword
+		got, err := password.Open(mine)
+		if err != nil || got.Reveal() != want || password.Set() != (want != "") {
+			t.Errorf("the secret is %q, %v, want %q", got.Reveal(), err, want)
+		}
+	}
+	change(document, false)
+	holds(plain)
+	set := load(t, s, acme.ID)
+	if shown, err := json.Marshal(set); err != nil || strings.Contains(string(shown), plain) || !strings.Contains(string(shown), settings.Masked) {
+		t.Errorf("the settings show %s, %v", shown, err)
+	}
+	if _, err := set.Integrations.Email.SMTPPassword.Open(sealer(globex.ID)); err == nil {
+		t.Error("another tenant's key opens the secret")
+	}
+	for _, table := range []string{"tenant_settings", "tenant_settings_history"} {
+		if got := db.Ask(t, acme.ID, "SELECT count(*)::text FROM parako."+table+" WHERE value::text LIKE '%hunter2%'"); got[0] != "0" {
+			t.Errorf("%s holds the secret in clear", table)
+		}
+	}
+	change(`{"email": {"smtp_host": "mail2.acme.example", "smtp_password": "**masked**"}}`, false)
+	holds(plain)
+	change(`{"email": {"smtp_port": 465}}`, true)
+	holds(plain)
+	change(`{"email": {"smtp_password": "other"}}`, true)
+	holds("other")
+	change(`{"email": {"smtp_password": null}}`, true)
+	holds("")
+	change(`{"email": {"smtp_password": "**masked**"}}`, false)
+	holds("")
+	err := s.InTenant(t.Context(), acme.ID, func(ctx context.Context, tx *store.Tx) error {
+		list, err := settings.History(ctx, tx, "integrations", 0, 10)
+		if err != nil {
+			return err
+		}
+		if text := fmt.Sprint(list); strings.Contains(text, "hunter2") || strings.Contains(text, "other") {
+			t.Error("the history shows the secret")
+		}
+		_, err = settings.Rollback(ctx, tx, settings.Layer{}, 1, settings.Change{Section: "integrations", By: audit.Operator("test")})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds(plain)
+}
+
+// The platform's secret reaches a tenant that has none of its own, and names whose key opens it.
+func TestSecretsOfThePlatform(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	org, vault := testkit.Tenant(t, s, "acme"), testkit.Vault(t)
+	var sealer *secret.Sealer
+	err := s.InTenant(t.Context(), tenant.DefaultID, func(ctx context.Context, tx *store.Tx) (err error) {
+		if sealer, err = vault.Sealer(ctx, tx); err != nil {
+			return err
+		}
+		_, err = settings.Write(ctx, tx, settings.Layer{}, settings.Change{
+			Section: "integrations", Document: []byte(`{"email": {"smtp_password": "of all"}}`), By: audit.Operator("test"), Sealer: sealer,
+		})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	platform, err := settings.Platform(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	password := effective(t, s, org.ID, platform).Integrations.Email.SMTPPassword
+	if got, err := password.Open(sealer); err != nil || got.Reveal() != "of all" || password.Owner() != tenant.DefaultID {
+		t.Errorf("the secret is %q of %s, %v", got.Reveal(), password.Owner(), err)
+	}
+}
+
+func TestExportThenImport(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	acme, globex := testkit.Tenant(t, s, "acme"), testkit.Tenant(t, s, "globex")
+	for section, document := range map[string]string{"application": `{"title": "Acme"}`, "oidc": `{"token_ttl": {"id_token": 60}}`} {
+		if _, err := put(t, s, acme.ID, section, document); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := put(t, s, globex.ID, "branding", `{"companyName": "Globex"}`); err != nil {
+		t.Fatal(err)
+	}
+	var exported settings.Document
+	err := s.AskTenant(t.Context(), acme.ID, func(ctx context.Context, tx *store.Tx) error {
+		own, err := settings.Read(ctx, tx)
+		exported = own.Export()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bring := func(d settings.Document) error {
+		return s.InTenant(t.Context(), globex.ID, func(ctx context.Context, tx *store.Tx) error {
+			_, err := settings.Import(ctx, tx, settings.Layer{}, d, audit.Operator("test"), "move", nil)
+			return err
+		})
+	}
+	if err := bring(exported); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(load(t, s, acme.ID), load(t, s, globex.ID)); diff != "" {
+		t.Errorf("settings after the import mismatch (-acme +globex)\n%s", diff)
+	}
+	bad := settings.Document{Format: exported.Format, Sections: map[string]map[string]any{"application": {"title": "Half"}, "oidc": {"token_ttl": map[string]any{"id_token": 0}}}}
+	if err := bring(bad); err == nil || load(t, s, globex.ID).Application.Title != "Acme" {
+		t.Errorf("an import with a fault = %v, and something of it is there", err)
+	}
+	if err := bring(settings.Document{}); err == nil {
+		t.Error("a document of no format is imported")
+	}
+}
+
+// Whatever the two layers say, the explanation of every setting is its effective value, and the layer it names is where the value
+// stands. The values are drawn from what may be stored: beyond limits, but of the right type.
+func TestExplanationsAreTrue(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(20261126, 5)) //nolint:gosec // The same run every time.
+	seen := map[settings.From]int{}
+	clamped := 0
+	for range 12 {
+		platform := settings.LayerOf(tenant.DefaultID, tree(random))
+		own := settings.LayerOf(uuid.New(), tree(random))
+		set, clamps, err := settings.Effective(platform, own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		document, err := json.Marshal(set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all map[string]any
+		if err := json.Unmarshal(document, &all); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range settings.Fields() {
+			e, err := settings.Explain(platform, own, f.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := asJSON(t, e.Value), asJSON(t, at(all, f.Path)); got != want {
+				t.Fatalf("%s is explained as %s and is %s", f.Path, got, want)
+			}
+			seen[e.Layer]++
+			where := map[settings.From]any{settings.FromDefault: e.Default, settings.FromPlatform: e.Platform, settings.FromTenant: e.Tenant}[e.Layer]
+			if e.Clamped {
+				clamped++
+				where = e.Bound
+				if !slices.ContainsFunc(clamps, func(c settings.Clamp) bool { return c.Path == f.Path }) {
+					t.Fatalf("%s is explained as clamped and is not", f.Path)
+				}
+			}
+			if e.Adjusted == "" && f.Kind != settings.Secret && asJSON(t, where) != asJSON(t, e.Value) {
+				t.Fatalf("%s: value %s of layer %s, where %s stands", f.Path, asJSON(t, e.Value), e.Layer, asJSON(t, where))
+			}
+		}
+	}
+	if seen[settings.FromDefault] == 0 || seen[settings.FromPlatform] == 0 || seen[settings.FromTenant] == 0 || clamped == 0 {
+		t.Errorf("the random layers are too plain: %v, %d clamped", seen, clamped)
+	}
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	document, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(document)
+}
+
+func at(tree map[string]any, path string) any {
+	var node any = tree
+	for name := range strings.SplitSeq(path, ".") {
+		object, _ := node.(map[string]any)
+		node = object[name]
+	}
+	if node == nil && strings.HasPrefix(path, "branding.colors.") {
+		return ""
+	}
+	return node
+}
+
+// tree sets about a third of the settings to something of their type.
+func tree(random *rand.Rand) map[string]map[string]any {
+	sections := map[string]map[string]any{}
+	for _, f := range settings.Fields() {
+		if random.IntN(3) > 0 || f.Kind == settings.Objects || f.Kind == settings.Secret {
+			continue
+		}
+		var value any
+		switch f.Kind {
+		case settings.Boolean:
+			value = random.IntN(2) == 0
+		case settings.Integer:
+			value = json.Number(fmt.Sprint(random.IntN(5000)))
+		case settings.Number:
+			value = json.Number(fmt.Sprint(float64(random.IntN(10)) / 10))
+		case settings.Strings:
+			value = []any{"en", "fr"}
+		default:
+			value = "#abc"
+			if f.Enum != nil {
+				value = f.Enum[random.IntN(len(f.Enum))]
+			}
+		}
+		parts := strings.Split(f.Path, ".")
+		if sections[parts[0]] == nil {
+			sections[parts[0]] = map[string]any{}
+		}
+		node := sections[parts[0]]
+		for _, name := range parts[1 : len(parts)-1] {
+			inner, ok := node[name].(map[string]any)
+			if !ok {
+				inner = map[string]any{}
+				node[name] = inner
+			}
+			node = inner
+		}
+		node[parts[len(parts)-1]] = value
+	}
+	return sections
+}
