@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -271,6 +272,18 @@ func TestReferenceElsewhere(t *testing.T) {
 	mine, second := starts[0], starts[1]
 	theirs := begin(t, r, globex, "glo_bex.id.example.com", "google")
 	under := func(sealed string) func(string) string { return func(string) string { return sealed } }
+	resealed := func() string { // what only a fault of ours could make
+		parsed, _, _, err := parseState(mine.State)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := fmt.Appendf(nil, `{"p":%q,"v":"x","n":"y","x":%d}`, secret.Token(), r.Now().Add(CookieLife).Unix())
+		sealed, err := r.seal("cookie", acme.ID, "google", parsed.browser, plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return base64.RawURLEncoding.EncodeToString(sealed)
+	}()
 	tampered := []byte(mine.Sealed)
 	tampered[len(tampered)/2] ^= 1
 	tests := map[string]struct {
@@ -287,6 +300,7 @@ func TestReferenceElsewhere(t *testing.T) {
 		"another sign-in's cookie, renamed": {tenant: acme, provider: "google", cookie: under(second.Sealed), spent: true},
 		"another tenant's cookie, renamed":  {tenant: acme, provider: "google", cookie: under(theirs.Sealed), spent: true},
 		"a changed cookie":                  {tenant: acme, provider: "google", cookie: under(string(tampered)), spent: true},
+		"a cookie with another secret":      {tenant: acme, provider: "google", cookie: under(resealed), spent: true},
 		"a cookie that is none of ours":     {tenant: acme, provider: "google", cookie: under("%%%"), spent: true},
 	}
 	for name, tt := range tests {

@@ -102,13 +102,12 @@ func parseState(text string) (s state, body, tag []byte, err error) {
 	}
 	body, tag = raw[:len(raw)-macBytes], raw[len(raw)-macBytes:]
 	s.tenant = uuid.UUID(body[1:17])
-	seconds := binary.BigEndian.Uint64(body[17:25])
+	s.expires = time.Unix(int64(binary.BigEndian.Uint64(body[17:25])), 0)
 	s.browser = [32]byte(body[25:57])
 	name, rest := int(body[57]), body[fixed:]
-	if s.tenant == uuid.Nil || seconds > 1<<40 || name > len(rest) {
+	if s.tenant == uuid.Nil || name > len(rest) {
 		return state{}, nil, nil, errStateForm
 	}
-	s.expires = time.Unix(int64(seconds), 0)
 	s.provider, s.host = string(rest[:name]), string(rest[name:])
 	if !providerFormat.MatchString(s.provider) || s.host == "" {
 		return state{}, nil, nil, errStateForm
