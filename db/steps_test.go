@@ -149,6 +149,7 @@ func (tr trail) fillTheRest(t *testing.T) {
 			"INSERT INTO parako.registration_tokens (id, token_digest, max_uses, created_by) VALUES (gen_random_uuid(), 'a', 1, 'cli') RETURNING ''",
 			"INSERT INTO parako.tenant_settings_history (id, section, version, value, actor_type, actor_id) VALUES (gen_random_uuid(), 'oidc', 1, '{}', 'operator', 'cli') RETURNING ''",
 			"INSERT INTO parako.revoked_tokens (id, expires_at) VALUES ('a', now()) RETURNING ''",
+			"INSERT INTO parako.tenant_domains (id, name, token) VALUES (gen_random_uuid(), 'login.example', 'a') RETURNING ''",
 			"INSERT INTO parako.logout_deliveries (id, client_id, user_id, session_id, expires_at) SELECT gen_random_uuid(), c.id, u.id, s.id, now() FROM parako.clients AS c, parako.users AS u, parako.sessions AS s RETURNING ''",
 		} {
 			tr.Ask(t, id, sql)

@@ -47,7 +47,7 @@ var sameFloor = map[string][]string{
 	"internal/session":    {"internal/directory"},
 	"internal/federation": {"internal/directory"},
 	"internal/oidc":       {"internal/signin"},
-	"internal/tenant":     {"internal/store"},
+	"internal/tenant":     {"internal/store", "internal/audit"},
 	"internal/audit":      {"internal/store"},
 	"internal/message":    {"internal/store"},
 	"internal/ratelimit":  {"internal/cache"},

@@ -46,6 +46,12 @@ const (
 	KeyCreated          Type = "key.created"
 	SettingsChanged     Type = "settings.changed"
 
+	DomainAdded    Type = "domain.added"
+	DomainVerified Type = "domain.verified"
+	DomainPrimary  Type = "domain.primary_changed"
+	DomainFailing  Type = "domain.failing"
+	DomainReleased Type = "domain.released"
+
 	RegistrationTokenCreated Type = "registration_token.created"
 	RegistrationTokenRevoked Type = "registration_token.revoked"
 )

@@ -82,6 +82,11 @@ type Config struct {
 	// OutboundNetworks are private networks that addresses registered by clients may lie in. Empty: public addresses only.
 	OutboundNetworks []netip.Prefix `env:"OUTBOUND_ALLOWED_NETWORKS"`
 
+	// DNSResolver is the server that is asked for the records of custom domains. The zero value means those of the machine.
+	DNSResolver netip.AddrPort `env:"DNS_RESOLVER_ADDR"`
+	// DomainQuarantine is how long a custom domain that a tenant gave up is kept from others. Default 30 days.
+	DomainQuarantine time.Duration `env:"CUSTOM_DOMAIN_QUARANTINE" envDefault:"720h"`
+
 	MultiTenancy MultiTenancy `envPrefix:"MULTI_TENANCY_"`
 
 	// MetricsAddr is the listener of /metrics, never the public one; "off" turns it off.
@@ -131,6 +136,7 @@ func Load(environ []string) (Config, error) {
 			reflect.TypeFor[[]string]():       parseList,
 			reflect.TypeFor[[]netip.Prefix](): parsePrefixes,
 			reflect.TypeFor[Pooler]():         parsePooler,
+			reflect.TypeFor[netip.AddrPort](): parseAddrPort,
 		},
 	})
 	if err != nil {
@@ -157,6 +163,14 @@ func parsePooler(s string) (any, error) {
 		return nil, errFormat
 	}
 	return TransactionPooler, nil
+}
+
+func parseAddrPort(s string) (any, error) {
+	at, err := netip.ParseAddrPort(strings.TrimSpace(s))
+	if err != nil || at.Port() == 0 {
+		return nil, errFormat
+	}
+	return at, nil
 }
 
 func parseList(s string) (any, error) {
@@ -194,6 +208,7 @@ var forms = map[reflect.Type]string{
 	reflect.TypeFor[time.Duration]():  "a duration such as 10s",
 	reflect.TypeFor[[]netip.Prefix](): "a list of addresses and prefixes such as 127.0.0.1, 10.0.0.0/8",
 	reflect.TypeFor[Pooler]():         "transaction, or not set",
+	reflect.TypeFor[netip.AddrPort](): "an address and a port such as 127.0.0.1:53 or [::1]:53",
 }
 
 // explain names the variables at fault without repeating their values, which may be secrets in the wrong place.
@@ -247,6 +262,9 @@ func (c Config) ForServe() error {
 	}
 	if c.ShutdownGrace < 0 {
 		fault("DEPLOYMENT_SHUTDOWN_GRACE must not be negative")
+	}
+	if c.DomainQuarantine < 0 {
+		fault("CUSTOM_DOMAIN_QUARANTINE must not be negative")
 	}
 	if _, err := c.BaseURL(); err != nil {
 		fault("%v", err)

@@ -67,9 +67,9 @@ func TestDefaults(t *testing.T) {
 			ExtractionPriority: []string{"header", "subdomain"}, TenantHeader: "x-tenant-id",
 			PoolMaxSize: 50, PoolIdleTTLMS: 1_800_000, PoolCleanupInterval: 60_000,
 		},
-		MetricsAddr: "127.0.0.1:9464", LogLevel: "info",
+		MetricsAddr: "127.0.0.1:9464", LogLevel: "info", DomainQuarantine: 30 * 24 * time.Hour,
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 		t.Errorf("defaults mismatch (-want +got)\n%s", diff)
 	}
 	if got.ListenAddr() != ":9007" {
@@ -82,7 +82,7 @@ func TestLoadTakesEveryVariable(t *testing.T) {
 	got := load(t,
 		"DEPLOYMENT_ENVIRONMENT=staging", "DEPLOYMENT_SERVER_HOST=::1", "DEPLOYMENT_SERVER_PORT=80", "DEPLOYMENT_SHUTDOWN_GRACE=1m30s",
 		"DATABASE_URL=postgres://owner@db/parako", "STORAGE_POSTGRESQL_POOLER=transaction", "REDIS_URL=rediss://cache:6380/2",
-		"TRUSTED_PROXIES=127.0.0.1",
+		"TRUSTED_PROXIES=127.0.0.1", "DNS_RESOLVER_ADDR=[::1]:5353", "CUSTOM_DOMAIN_QUARANTINE=48h",
 		"MULTI_TENANCY_ENABLED=TRUE", "MULTI_TENANCY_EXTRACTION_PRIORITY= subdomain , header", "MULTI_TENANCY_TENANT_HEADER=X-Org",
 		"MULTI_TENANCY_PROVIDER_POOL_MAX_SIZE=7", "MULTI_TENANCY_PROVIDER_POOL_IDLE_TTL_MS=8", "MULTI_TENANCY_PROVIDER_POOL_CLEANUP_INTERVAL_MS=9",
 		"METRICS_ADDR=:1", "SECURITY_LOGGING_LEVEL=debug", "SECURITY_LOGGING_PRETTY_PRINT=True")
@@ -95,13 +95,14 @@ func TestLoadTakesEveryVariable(t *testing.T) {
 		RedisURL:    secret.NewString("rediss://cache:6380/2"), RedisPort: 6379,
 		EncryptionKey:  secret.NewString(complete()["ENCRYPTION_KEY"]),
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
+		DNSResolver:    netip.MustParseAddrPort("[::1]:5353"), DomainQuarantine: 48 * time.Hour,
 		MultiTenancy: config.MultiTenancy{
 			Enabled: true, ExtractionPriority: []string{"subdomain", "header"}, TenantHeader: "X-Org",
 			PoolMaxSize: 7, PoolIdleTTLMS: 8, PoolCleanupInterval: 9,
 		},
 		MetricsAddr: ":1", LogLevel: "debug", LogPretty: true,
 	}
-	if diff := cmp.Diff(want, got, cmp.Comparer(samePrefix)); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(samePrefix), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 		t.Errorf("Load mismatch (-want +got)\n%s", diff)
 	}
 	if err := got.ForServe(); err != nil {
@@ -180,7 +181,7 @@ func TestFaults(t *testing.T) {
 				"DEPLOYMENT_SERVER_PORT=" + canary, "DEPLOYMENT_SHUTDOWN_GRACE=10", "REDIS_PORT=1e3", "REDIS_DATABASE=one",
 				"TRUSTED_PROXIES=" + canary, "MULTI_TENANCY_ENABLED=yes", "MULTI_TENANCY_PROVIDER_POOL_MAX_SIZE=many",
 				"MULTI_TENANCY_PROVIDER_POOL_IDLE_TTL_MS=30m", "SECURITY_LOGGING_PRETTY_PRINT=" + canary,
-				"STORAGE_POSTGRESQL_POOLER=session",
+				"STORAGE_POSTGRESQL_POOLER=session", "DNS_RESOLVER_ADDR=dns.example", "CUSTOM_DOMAIN_QUARANTINE=30d",
 			},
 			want: []string{
 				"DEPLOYMENT_SERVER_PORT must be a whole number",
@@ -189,6 +190,8 @@ func TestFaults(t *testing.T) {
 				"REDIS_PORT must be a whole number",
 				"REDIS_DATABASE must be a whole number",
 				"TRUSTED_PROXIES must be a list of addresses and prefixes such as 127.0.0.1, 10.0.0.0/8",
+				"DNS_RESOLVER_ADDR must be an address and a port such as 127.0.0.1:53 or [::1]:53",
+				"CUSTOM_DOMAIN_QUARANTINE must be a duration such as 10s",
 				"MULTI_TENANCY_ENABLED must be true or false",
 				"MULTI_TENANCY_PROVIDER_POOL_MAX_SIZE must be a whole number",
 				"MULTI_TENANCY_PROVIDER_POOL_IDLE_TTL_MS must be a whole number",

@@ -269,6 +269,21 @@ type Tenant struct {
 	UpdatedAt time.Time
 }
 
+// token is what the TXT record has to say, and no secret; empty: an operator vouched for the name. A claim is pending until verified_at, then verified, failing since failing_since, and released since released_at. A job of schema jobs leads to each row that has to be looked at.
+type TenantDomain struct {
+	TenantID      uuid.UUID
+	ID            uuid.UUID
+	Name          string
+	Token         string
+	CreatedAt     time.Time
+	VerifiedAt    *time.Time
+	CheckedAt     *time.Time
+	MissingChecks int32
+	MissingSince  *time.Time
+	FailingSince  *time.Time
+	ReleasedAt    *time.Time
+}
+
 // username_norm and email_norm are folded by the application: an index on lower() cannot be used under row-level security.
 type User struct {
 	TenantID            uuid.UUID

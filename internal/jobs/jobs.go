@@ -48,7 +48,10 @@ type Deps struct {
 	Store    *store.Store
 	Registry *tenant.Registry
 	Pool     *oidc.Pool
-	Log      *slog.Logger
+	Domains  *tenant.Registrar
+	// Changed tells all instances of a tenant's new revision.
+	Changed func(ctx context.Context, tenant uuid.UUID, revision int64)
+	Log     *slog.Logger
 	// Grace is how long jobs in progress may take at the end. What is cut off is done again by whoever comes first.
 	Grace time.Duration
 }
@@ -87,6 +90,7 @@ func (d Deps) client() (*river.Client[pgx.Tx], error) {
 	}
 	all := river.NewWorkers()
 	river.AddWorker(all, &logoutWorker{deps: d})
+	river.AddWorker(all, &domainWorker{deps: d})
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Schema: schema, Workers: all, Logger: slog.New(quiet{d.Log.Handler()}), Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
 		PollOnly: true, FetchPollInterval: pollInterval, JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,

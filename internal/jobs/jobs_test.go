@@ -108,6 +108,9 @@ type world struct {
 	org    tenant.Tenant
 	user   uuid.UUID
 	client oidc.Client
+	dns    *testkit.DNS
+	// changed receives the tenants whose new revision the instances are told of.
+	changed chan uuid.UUID
 
 	mu   sync.Mutex
 	told map[string]int
@@ -141,7 +144,7 @@ func newWorld(t *testing.T, db *testkit.DB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{db: db, store: db.Store(t), vault: tenant.Vault{Master: key}, told: map[string]int{}, one: make(chan struct{}, 100)}
+	w := &world{db: db, store: db.Store(t), vault: tenant.Vault{Master: key}, told: map[string]int{}, one: make(chan struct{}, 100), dns: testkit.NewDNS(t), changed: make(chan uuid.UUID, 10)}
 	w.org = testkit.Tenant(t, w.store, "acme")
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
@@ -207,7 +210,12 @@ func (w *world) run(t *testing.T) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() {
-		ended <- jobs.Run(ctx, jobs.Deps{Store: s, Registry: tenant.NewRegistry(s, log, time.Now), Pool: pool, Log: log, Grace: time.Minute})
+		domains := w.registrar()
+		domains.Store = s
+		ended <- jobs.Run(ctx, jobs.Deps{
+			Store: s, Registry: tenant.NewRegistry(s, log, time.Now), Pool: pool, Domains: domains, Log: log, Grace: time.Minute,
+			Changed: func(_ context.Context, org uuid.UUID, _ int64) { w.changed <- org },
+		})
 	}()
 	return func() {
 		cancel()

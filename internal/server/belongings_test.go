@@ -45,6 +45,9 @@ type holdings struct {
 // hold has the tenant give out one of everything, through its own endpoints.
 func hold(t *testing.T, a *app.App, m marked) holdings {
 	t.Helper()
+	if _, err := domainsOf(t, a).AddDomain(t.Context(), m.ID, "login."+m.Slug+".example", audit.Operator("test")); err != nil {
+		t.Fatal(err)
+	}
 	for _, person := range []directory.User{m.User, m.admin} {
 		err := a.Store.InTenant(t.Context(), m.ID, func(ctx context.Context, tx *store.Tx) error {
 			s := session.Session{User: person}

@@ -26,6 +26,7 @@ var doors = map[string]string{
 	"github.com/google/uuid":              "",
 	"github.com/nicksnyder/go-i18n/v2":    "",
 	"golang.org/x/net/idna":               "",
+	"golang.org/x/net/publicsuffix":       "",
 	"golang.org/x/sync":                   "",
 	"golang.org/x/text":                   "",
 }
@@ -39,6 +40,8 @@ var outward = regexp.MustCompile(`^(\(\*?net\.\w+\)|net)\.(Dial|Listen|Lookup)|^
 // searched are the ways out that are taken all the same, by file and function.
 var searched = map[string]string{
 	"internal/outbound/outbound.go (*net.Dialer).DialContext":               "requests to addresses that tenants name: searchCalls",
+	"internal/outbound/dns.go (*net.Dialer).DialContext":                    "the operator's resolver, and what the line below says",
+	"internal/outbound/dns.go (*net.Resolver).LookupTXT":                    "the name of a domain that the tenant has claimed, which the DNS is to know: nothing else",
 	"internal/outbound/outbound.go (*net/http.Client).Do":                   "the same",
 	"internal/outbound/outbound.go (*net/http.Client).CloseIdleConnections": "nothing",
 	"internal/server/certificate.go os.ReadFile":                            "nothing: it reads the operator's authorities",

@@ -63,9 +63,10 @@ func noStore(c echo.Context) echo.Context {
 	return c
 }
 
-// metricsHandler is the separate listener's: Prometheus metrics and nothing else.
+// metricsHandler is the separate listener's: Prometheus metrics, and the question of proxies that make certificates on demand.
 func (s *Server) metricsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics.Handler())
+	mux.HandleFunc("GET /tls/ask", s.ask(make(chan struct{}, askAtOnce)))
 	return mux
 }

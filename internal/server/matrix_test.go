@@ -79,6 +79,7 @@ var parameters = map[string]func(own) string{
 	"code_challenge_method":    say("S256"),
 	"code_verifier":            say(verifier),
 	"deep":                     say("true"),
+	"domain":                   say("acme.localhost"), // of the other listener, which knows no tenant
 	"device_code":              nil,
 	"dpop_jkt":                 nil,
 	"error":                    nil,

@@ -192,6 +192,35 @@ func (s *Server) resolveTenant(next echo.HandlerFunc) echo.HandlerFunc {
 		if t.Slug == tenant.OpsSlug {
 			return s.gateway(c)
 		}
+		if origin, elsewhere := s.resolver.Elsewhere(r, t); elsewhere && moves(r) {
+			return move(c, origin)
+		}
 		return next(c)
 	}
+}
+
+// moves reports whether a request that arrived at another host of its tenant than the primary one is sent there: pages, because
+// sessions are cookies of one host; authorization requests, however they are sent; and the documents about the issuer, which are
+// valid at the issuer's own host alone (OpenID Connect Discovery 1.0 section 4.3, RFC 8414 section 3.3). What programs call with
+// credentials goes on where they call it, and so do key sets: nothing in them depends on the host.
+func moves(r *http.Request) bool {
+	path := r.URL.Path
+	if path == oidc.Mount+"/authorize" {
+		return true
+	}
+	if r.Method != http.MethodGet || strings.HasPrefix(path, "/static/") {
+		return false
+	}
+	return callerOf(r) == browser || strings.HasPrefix(strings.TrimPrefix(path, oidc.Mount), "/.well-known/")
+}
+
+// move sends the request to the same place at another origin. Nobody may keep that: when the primary domain moves back, two
+// redirects that were kept would chase each other.
+func move(c echo.Context, origin string) error {
+	u := c.Request().URL
+	target := origin + "/" + strings.TrimPrefix(u.EscapedPath(), "/")
+	if u.RawQuery != "" {
+		target += "?" + u.RawQuery
+	}
+	return noStore(c).Redirect(http.StatusPermanentRedirect, target)
 }

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"parako/internal/cache"
@@ -51,6 +52,7 @@ type Server struct {
 	registry *tenant.Registry
 	resolver *tenant.Resolver
 	pool     *oidc.Pool
+	domains  *tenant.Registrar
 	metrics  *telemetry.Metrics
 	sealer   *sealer
 	pages    *pages.Handler
@@ -101,6 +103,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		Enabled: mt.Enabled, FromHeader: mt.From("header"), FromHost: mt.From("subdomain"), Header: mt.TenantHeader, Base: base,
 		Trusted: o.Config.TrustedProxies, Lenient: o.Config.Environment == config.Development, Log: o.Log,
 	})
+	s.domains = &tenant.Registrar{
+		Store: s.store, DNS: outbound.NewResolver(o.Config.DNSResolver), Base: base, Quarantine: o.Config.DomainQuarantine,
+	}
 	limiter := ratelimit.New(s.cache, time.Now)
 	outside := outbound.New(outbound.Options{Allowed: o.Config.OutboundNetworks, Loopback: o.Config.Environment == config.Development})
 	deps := oidc.Deps{
@@ -226,7 +231,12 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 
 // work does jobs until ctx is done and those in progress have ended.
 func (s *Server) work(ctx context.Context) {
-	err := jobs.Run(ctx, jobs.Deps{Store: s.store, Registry: s.registry, Pool: s.pool, Log: s.o.Log, Grace: s.o.Config.ShutdownGrace})
+	err := jobs.Run(ctx, jobs.Deps{
+		Store: s.store, Registry: s.registry, Pool: s.pool, Domains: s.domains, Log: s.o.Log, Grace: s.o.Config.ShutdownGrace,
+		Changed: func(ctx context.Context, tenant uuid.UUID, revision int64) {
+			s.cache.PublishHint(ctx, cache.Hint{Tenant: tenant, Revision: revision})
+		},
+	})
 	if err != nil {
 		s.o.Log.ErrorContext(ctx, "jobs_ended", "error", err.Error())
 	}

@@ -31,7 +31,8 @@ var (
 type New struct {
 	Slug        string
 	DisplayName string
-	// Domain is optional. Whoever creates a tenant with a domain vouches for it: it is served at once.
+	// Domain is optional. Whoever creates a tenant with a domain vouches for it: it is primary and served at once, and no record in
+	// the DNS has to prove it, now or later.
 	Domain string
 	// Operator names who asked, for the audit trail.
 	Operator string
@@ -42,7 +43,13 @@ var domainFormat = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[
 func (n *New) normalise() error {
 	n.Slug = strings.ToLower(strings.TrimSpace(n.Slug))
 	n.DisplayName = strings.TrimSpace(n.DisplayName)
-	n.Domain = strings.TrimSuffix(strings.ToLower(strings.TrimSpace(n.Domain)), ".")
+	if strings.TrimSpace(n.Domain) != "" {
+		domain, err := hostOf(n.Domain)
+		if err != nil {
+			return err
+		}
+		n.Domain = domain
+	}
 	switch {
 	case reserved[n.Slug] || n.Slug == OpsSlug || strings.Contains(n.Slug, "--"):
 		// "--" would let a slug pose as an internationalised name (xn--…) in the address bar.
@@ -51,8 +58,6 @@ func (n *New) normalise() error {
 		return ErrSlugFormat
 	case n.DisplayName == "" || utf8.RuneCountInString(n.DisplayName) > 255:
 		return ErrDisplayName
-	case n.Domain != "" && (len(n.Domain) > 253 || !domainFormat.MatchString(n.Domain)):
-		return ErrDomainFormat
 	}
 	return nil
 }
@@ -88,12 +93,12 @@ func create(ctx context.Context, s *store.Store, n New) (Tenant, error) {
 	}
 	var row control.Tenant
 	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
-		if err := claim(ctx, tx, "slug", n.Slug, id, ErrSlugTaken); err != nil {
+		if err := claimSlug(ctx, tx, n.Slug, id); err != nil {
 			return err
 		}
 		var domain *string
 		if n.Domain != "" {
-			if err := claim(ctx, tx, "host", n.Domain, id, ErrDomainTaken); err != nil {
+			if err := claimHost(ctx, tx, n.Domain, id); err != nil {
 				return err
 			}
 			domain = &n.Domain
@@ -111,17 +116,24 @@ func create(ctx context.Context, s *store.Store, n New) (Tenant, error) {
 	if err != nil {
 		return Tenant{}, err
 	}
-	return fromControl(row), nil
+	t := fromControl(row)
+	if t.Domain == "" {
+		return t, nil
+	}
+	if err := vouch(ctx, s, t); err != nil {
+		return Tenant{}, fmt.Errorf("note domain: %w", err)
+	}
+	return t, nil
 }
 
-// claim takes a name for the tenant. The one conditional statement decides between two that want it.
-func claim(ctx context.Context, tx *store.PlatformTx, kind, value string, id uuid.UUID, taken error) error {
-	n, err := tx.LocatorCreate(ctx, control.LocatorCreateParams{Kind: kind, Name: value, TenantID: id})
+// claimSlug takes a slug for the tenant. The one conditional statement decides between two that want it.
+func claimSlug(ctx context.Context, tx *store.PlatformTx, slug string, id uuid.UUID) error {
+	n, err := tx.LocatorCreate(ctx, control.LocatorCreateParams{Kind: "slug", Name: slug, TenantID: id})
 	if err != nil {
-		return fmt.Errorf("claim %s: %w", kind, err)
+		return fmt.Errorf("claim slug: %w", err)
 	}
 	if n == 0 {
-		return taken
+		return ErrSlugTaken
 	}
 	return nil
 }

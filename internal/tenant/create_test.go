@@ -120,11 +120,12 @@ func TestDomains(t *testing.T) {
 	corpus := map[error][]string{
 		nil: {
 			"shop.example", "a.b.c.example", "0.example", "a-b.example", "xn--bcher-kva.example", "shop.xn--p1ai",
-			strings.Repeat("a", 63) + ".example", long + "abc", "dot.example.", " CAPITALS.Example ",
+			strings.Repeat("a", 63) + ".example", long + "abc", "dot.example.", " CAPITALS.Example ", "Bücher.shop.example",
 		},
+		tenant.ErrDomainRefused: {"co.uk", "github.io", "tenant.localhost", "printer.local", "abc.onion", "1.10.in-addr.arpa", "no.invalid"},
 		tenant.ErrDomainFormat: {
 			"example", "localhost", ".example", "shop..example", "shop.example..", "-shop.example", "shop-.example", "shop.-example",
-			"a_b.example", "bücher.example", "*.example", "shop example", "https://shop.example", "shop.example:443",
+			"a_b.example", "xn--.example", "*.example", "shop example", "https://shop.example", "shop.example:443",
 			"shop.example/login", "shop.example?a", "me@shop.example", "203.0.113.1", "1.2.3", "[2001:db8::1]", "2001:db8::1",
 			"shop.example%2f", `shop.example\`, "shop.\x00example", strings.Repeat("a", 64) + ".example", long + "abcd",
 		},

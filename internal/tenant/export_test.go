@@ -15,7 +15,7 @@ func (g *Registry) Fill() {
 	defer g.mu.Unlock()
 	for i := range maxHeld {
 		id, invented := uuid.New(), name{"host", fmt.Sprintf("%d.example", i)}
-		g.ids[invented], g.missing[invented], g.tenants[id] = id, unknown{}, Tenant{ID: id}
+		g.ids[invented], g.missing[invented], g.tenants[id] = located{id: id}, unknown{}, Tenant{ID: id}
 	}
 }
 

@@ -32,6 +32,13 @@ const (
 
 type name struct{ kind, name string }
 
+// located is where a name leads, as it was at a revision of the tenant and holds for no other: every change of a tenant's names
+// raises it.
+type located struct {
+	id       uuid.UUID
+	revision int64
+}
+
 type unknown struct{ until time.Time }
 
 // Registry knows tenants by id and by name. What it holds is right up to the bound of its poll: [Registry.Watch] reads
@@ -43,7 +50,7 @@ type Registry struct {
 
 	mu      sync.RWMutex
 	fresh   time.Time // end of what the last poll vouches for
-	ids     map[name]uuid.UUID
+	ids     map[name]located
 	missing map[name]unknown
 	tenants map[uuid.UUID]Tenant
 }
@@ -52,7 +59,7 @@ type Registry struct {
 func NewRegistry(s *store.Store, log *slog.Logger, now func() time.Time) *Registry {
 	return &Registry{
 		store: s, log: log, now: now,
-		ids: map[name]uuid.UUID{}, missing: map[name]unknown{}, tenants: map[uuid.UUID]Tenant{},
+		ids: map[name]located{}, missing: map[name]unknown{}, tenants: map[uuid.UUID]Tenant{},
 	}
 }
 
@@ -62,37 +69,45 @@ func (g *Registry) ByName(ctx context.Context, kind, value string) (Tenant, erro
 	now := g.now()
 	g.mu.RLock()
 	usable := now.Before(g.fresh)
-	id, known := g.ids[key]
-	t, held := g.held(id)
+	at, known := g.ids[key]
+	t, held := g.held(at.id)
 	miss, missed := g.missing[key]
 	g.mu.RUnlock()
-	if usable && known && held {
+	if usable && known && held && t.Revision == at.revision {
 		return t, nil
 	}
 	if usable && missed && now.Before(miss.until) {
 		return Tenant{}, store.ErrNotFound
 	}
 	id, err := g.store.Locate(ctx, kind, value)
+	if err == nil {
+		t, err = g.load(ctx, id)
+	}
+	if err == nil && kind == "host" {
+		// A host may have been released before the tenant was read: that it leads there has to be as new as the revision.
+		var again uuid.UUID
+		if again, err = g.store.Locate(ctx, kind, value); err == nil && again != id {
+			err = store.ErrNotFound
+		}
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		g.mu.Lock()
 		if len(g.missing) >= maxHeld {
 			clear(g.missing)
 		}
 		g.missing[key] = unknown{until: now.Add(unknownFor)}
+		delete(g.ids, key)
 		g.mu.Unlock()
 		return Tenant{}, err
 	}
 	if err != nil {
 		return Tenant{}, err
 	}
-	if t, err = g.load(ctx, id); err != nil {
-		return Tenant{}, err
-	}
 	g.mu.Lock()
 	if len(g.ids) >= maxHeld {
 		clear(g.ids)
 	}
-	g.ids[key] = id
+	g.ids[key] = located{id, t.Revision}
 	delete(g.missing, key)
 	g.mu.Unlock()
 	return t, nil
@@ -164,22 +179,22 @@ func (g *Registry) read(ctx context.Context, id uuid.UUID) (Tenant, error) {
 	return t, nil
 }
 
-// Changed forgets the tenant unless what is held is at least of the revision. A tenant never met may also be new under a
-// name that led nowhere, so those are forgotten too.
+// Changed forgets the tenant unless what is held is at least of the revision. It may also be new under a name that led nowhere,
+// so those are forgotten too.
 func (g *Registry) Changed(id uuid.UUID, revision int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	held, ok := g.tenants[id]
-	if !ok {
-		clear(g.missing)
+	if ok && held.Revision >= revision {
 		return
 	}
-	if held.Revision >= revision {
+	clear(g.missing)
+	if !ok {
 		return
 	}
 	delete(g.tenants, id)
-	for n, owner := range g.ids {
-		if owner == id {
+	for n, at := range g.ids {
+		if at.id == id {
 			delete(g.ids, n)
 		}
 	}

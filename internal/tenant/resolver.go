@@ -152,7 +152,10 @@ func (v *Resolver) fromHost(r *http.Request, trusted bool) (slug, domain string,
 	if !v.o.FromHost {
 		return "", "", nil
 	}
-	host := Host(r, trusted)
+	return v.split(Host(r, trusted))
+}
+
+func (v *Resolver) split(host string) (slug, domain string, err error) {
 	if host == "" {
 		return "", "", ErrMalformed
 	}
@@ -205,6 +208,52 @@ func served(t Tenant, err error) (Tenant, error) {
 		return Tenant{}, &Inactive{Slug: t.Slug}
 	}
 	return t, nil
+}
+
+// Elsewhere is where a tenant that was found by its host wants its pages and documents to be asked for, when that is another host
+// than that of the request: scheme and host of its issuer. A tenant whose issuer was written by hand moves nobody, nor does one that
+// was chosen by the header alone.
+func (v *Resolver) Elsewhere(r *http.Request, t Tenant) (origin string, elsewhere bool) {
+	if !v.o.Enabled || t.IssuerURL != "" || t.Slug == OpsSlug {
+		return "", false
+	}
+	slug, domain, err := v.fromHost(r, v.trusts(r))
+	switch {
+	case err != nil, slug == "" && domain == "":
+		return "", false
+	case t.Domain != "":
+		elsewhere = domain != t.Domain
+	default:
+		elsewhere = slug != t.Slug
+	}
+	return t.Issuer(v.o.Base, ""), elsewhere
+}
+
+// Serves reports whether somebody is served at a host: a tenant that is active, the gateway, or the deployment itself at its base
+// domain. Without multi-tenancy, and where hosts do not count, that is the base domain alone. An error is the database's.
+func (v *Resolver) Serves(ctx context.Context, host string) (bool, error) {
+	host = hostName(host)
+	if host == v.baseHost {
+		return true, nil
+	}
+	if !v.o.Enabled || !v.o.FromHost {
+		return false, nil
+	}
+	slug, domain, err := v.split(host)
+	switch {
+	case err != nil:
+		return false, nil
+	case domain != "":
+		_, err = v.byDomain(ctx, domain, "")
+	case slug != "":
+		_, err = v.bySlug(ctx, slug)
+	default:
+		return false, nil
+	}
+	if errors.Is(err, ErrUnknown) || errors.Is(err, ErrInactive) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // trusts reports whether the peer itself, not whoever it speaks for, is a configured proxy.

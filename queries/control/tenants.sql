@@ -11,6 +11,65 @@ INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at)
 VALUES (@kind, @name, @tenant_id, now())
     ON CONFLICT (kind, name) DO NOTHING;
 
+-- LocatorClaimHost gives a host to the tenant; no row means that another one has it, or may still have it back. Of several
+-- that want it at once one gets it.
+-- name: LocatorClaimHost :execrows
+INSERT INTO parako.tenant_locators AS l (kind, name, tenant_id, verified_at)
+VALUES ('host', @name, @tenant_id, now())
+    ON CONFLICT (kind, name) DO UPDATE
+   SET tenant_id = excluded.tenant_id,
+       verified_at = now(),
+       reserved_until = NULL
+ WHERE l.tenant_id = excluded.tenant_id
+    OR l.verified_at IS NULL AND l.reserved_until <= now();
+
+-- LocatorRelease stops a host from leading to the tenant, and keeps it from others for a while.
+-- name: LocatorRelease :exec
+UPDATE parako.tenant_locators
+   SET verified_at = NULL,
+       reserved_until = @reserved_until::timestamptz
+ WHERE kind = 'host'
+   AND name = @name
+   AND tenant_id = @tenant_id
+   AND verified_at IS NOT NULL;
+
+-- LocatorForget removes what is left of a host that was released, once others may have it.
+-- name: LocatorForget :exec
+DELETE FROM parako.tenant_locators
+ WHERE kind = 'host'
+   AND name = @name
+   AND tenant_id = @tenant_id
+   AND verified_at IS NULL
+   AND reserved_until <= now();
+
+-- TenantDomainsChanged makes every server instance notice that a host leads to the tenant or does not any more. The one that
+-- is gone is not its primary domain any more either.
+-- name: TenantDomainsChanged :one
+   UPDATE parako.tenants
+      SET domain = nullif(domain, @gone::text),
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = @id
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+RETURNING revision;
+
+-- TenantSetDomain makes one of the tenant's hosts its primary domain, and with it its issuer. NULL is the one below the base domain.
+-- name: TenantSetDomain :one
+   UPDATE parako.tenants AS t
+      SET domain = sqlc.narg(domain),
+          revision = t.revision + 1,
+          updated_at = now()
+    WHERE t.id = @id
+      AND t.id > '00000000-0000-4000-8000-0000000000ff'
+      AND (sqlc.narg(domain)::text IS NULL
+           OR EXISTS (SELECT
+                        FROM parako.tenant_locators AS l
+                       WHERE l.kind = 'host'
+                         AND l.name = sqlc.narg(domain)
+                         AND l.tenant_id = t.id
+                         AND l.verified_at IS NOT NULL))
+RETURNING *;
+
 -- name: TenantBySlug :one
 SELECT t.*
   FROM parako.tenants AS t

@@ -47,6 +47,32 @@ func (q *Queries) AuditAppend(ctx context.Context, arg AuditAppendParams) error 
 	return err
 }
 
+const locatorClaimHost = `-- name: LocatorClaimHost :execrows
+INSERT INTO parako.tenant_locators AS l (kind, name, tenant_id, verified_at)
+VALUES ('host', $1, $2, now())
+    ON CONFLICT (kind, name) DO UPDATE
+   SET tenant_id = excluded.tenant_id,
+       verified_at = now(),
+       reserved_until = NULL
+ WHERE l.tenant_id = excluded.tenant_id
+    OR l.verified_at IS NULL AND l.reserved_until <= now()
+`
+
+type LocatorClaimHostParams struct {
+	Name     string
+	TenantID uuid.UUID
+}
+
+// LocatorClaimHost gives a host to the tenant; no row means that another one has it, or may still have it back. Of several
+// that want it at once one gets it.
+func (q *Queries) LocatorClaimHost(ctx context.Context, arg LocatorClaimHostParams) (int64, error) {
+	result, err := q.db.Exec(ctx, locatorClaimHost, arg.Name, arg.TenantID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const locatorCreate = `-- name: LocatorCreate :execrows
 INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at)
 VALUES ($1, $2, $3, now())
@@ -66,6 +92,48 @@ func (q *Queries) LocatorCreate(ctx context.Context, arg LocatorCreateParams) (i
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const locatorForget = `-- name: LocatorForget :exec
+DELETE FROM parako.tenant_locators
+ WHERE kind = 'host'
+   AND name = $1
+   AND tenant_id = $2
+   AND verified_at IS NULL
+   AND reserved_until <= now()
+`
+
+type LocatorForgetParams struct {
+	Name     string
+	TenantID uuid.UUID
+}
+
+// LocatorForget removes what is left of a host that was released, once others may have it.
+func (q *Queries) LocatorForget(ctx context.Context, arg LocatorForgetParams) error {
+	_, err := q.db.Exec(ctx, locatorForget, arg.Name, arg.TenantID)
+	return err
+}
+
+const locatorRelease = `-- name: LocatorRelease :exec
+UPDATE parako.tenant_locators
+   SET verified_at = NULL,
+       reserved_until = $1::timestamptz
+ WHERE kind = 'host'
+   AND name = $2
+   AND tenant_id = $3
+   AND verified_at IS NOT NULL
+`
+
+type LocatorReleaseParams struct {
+	ReservedUntil time.Time
+	Name          string
+	TenantID      uuid.UUID
+}
+
+// LocatorRelease stops a host from leading to the tenant, and keeps it from others for a while.
+func (q *Queries) LocatorRelease(ctx context.Context, arg LocatorReleaseParams) error {
+	_, err := q.db.Exec(ctx, locatorRelease, arg.ReservedUntil, arg.Name, arg.TenantID)
+	return err
 }
 
 const tenantBySlug = `-- name: TenantBySlug :one
@@ -121,6 +189,30 @@ func (q *Queries) TenantCreate(ctx context.Context, arg TenantCreateParams) erro
 	return err
 }
 
+const tenantDomainsChanged = `-- name: TenantDomainsChanged :one
+   UPDATE parako.tenants
+      SET domain = nullif(domain, $1::text),
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = $2
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+RETURNING revision
+`
+
+type TenantDomainsChangedParams struct {
+	Gone string
+	ID   uuid.UUID
+}
+
+// TenantDomainsChanged makes every server instance notice that a host leads to the tenant or does not any more. The one that
+// is gone is not its primary domain any more either.
+func (q *Queries) TenantDomainsChanged(ctx context.Context, arg TenantDomainsChangedParams) (int64, error) {
+	row := q.db.QueryRow(ctx, tenantDomainsChanged, arg.Gone, arg.ID)
+	var revision int64
+	err := row.Scan(&revision)
+	return revision, err
+}
+
 const tenantList = `-- name: TenantList :many
 SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at
   FROM parako.tenants
@@ -166,6 +258,46 @@ func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenan
 		return nil, err
 	}
 	return items, nil
+}
+
+const tenantSetDomain = `-- name: TenantSetDomain :one
+   UPDATE parako.tenants AS t
+      SET domain = $1,
+          revision = t.revision + 1,
+          updated_at = now()
+    WHERE t.id = $2
+      AND t.id > '00000000-0000-4000-8000-0000000000ff'
+      AND ($1::text IS NULL
+           OR EXISTS (SELECT
+                        FROM parako.tenant_locators AS l
+                       WHERE l.kind = 'host'
+                         AND l.name = $1
+                         AND l.tenant_id = t.id
+                         AND l.verified_at IS NOT NULL))
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at
+`
+
+type TenantSetDomainParams struct {
+	Domain *string
+	ID     uuid.UUID
+}
+
+// TenantSetDomain makes one of the tenant's hosts its primary domain, and with it its issuer. NULL is the one below the base domain.
+func (q *Queries) TenantSetDomain(ctx context.Context, arg TenantSetDomainParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantSetDomain, arg.Domain, arg.ID)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const tenantSetStatus = `-- name: TenantSetStatus :one

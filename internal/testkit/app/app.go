@@ -94,6 +94,7 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 		RedisURL: secret.NewString("redis://" + redis.Addr()), RedisPort: 6379,
 		EncryptionKey:  secret.NewString(hex.EncodeToString(secret.NewDataKey())),
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, ShutdownGrace: 10 * time.Second,
+		DomainQuarantine: 30 * 24 * time.Hour,
 		MultiTenancy: config.MultiTenancy{
 			Enabled: true, ExtractionPriority: []string{"header", "subdomain"}, TenantHeader: "x-tenant-id", PoolMaxSize: 50,
 			PoolIdleTTLMS: 1_800_000, PoolCleanupInterval: 60_000,
