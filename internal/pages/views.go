@@ -16,6 +16,9 @@ type Shell struct {
 	StylesheetURL string // Stylesheet.Path of the tenant's brand; "" is the neutral stylesheet
 	PrivacyURL    string // the tenant's own page, linked in the footer; "" omits the link
 	TermsURL      string // as PrivacyURL
+	WebsiteURL    string // as PrivacyURL
+	ContactURL    string // as PrivacyURL
+	Description   string // what the pages say about themselves to link previews; "" is nothing
 	RequestID     string // printed on the error page, so that a reader can quote it; "" omits it
 }
 
