@@ -64,9 +64,22 @@ func ClientRegistrationRefused() Limit {
 	return Limit{Name: "client-registration-refused", Burst: 60, Period: 15 * time.Minute}
 }
 
+// SocialLogin bounds how often a sign-in at an upstream provider is begun from one address: each leads to a request to the
+// provider in the platform's name. Subject: [IP].
+func SocialLogin() Limit { return Limit{Name: "social-login", Burst: 10, Period: 5 * time.Minute} }
+
+// SocialCallback bounds how many answers of upstream providers the gateway keeps for a tenant from one address; one that began
+// elsewhere has no valid state and is not kept at all. Twice [SocialLogin], for people who reload. Subject: [IP].
+func SocialCallback() Limit {
+	return Limit{Name: "social-callback", Burst: 20, Period: 5 * time.Minute}
+}
+
 // All returns every limit there is, for documentation and for the label values of metrics.
 func All() []Limit {
-	return []Limit{LoginIP(), LoginIdentifier(), LoginBruteIP(), Register(), RegisterRefused(), TokenRefused(), UserCodeIP(), UserCodeTenant(), ClientRegistrationRefused()}
+	return []Limit{
+		LoginIP(), LoginIdentifier(), LoginBruteIP(), Register(), RegisterRefused(), TokenRefused(), UserCodeIP(), UserCodeTenant(),
+		ClientRegistrationRefused(), SocialLogin(), SocialCallback(),
+	}
 }
 
 // IP is the subject of an address: an IPv4 address as it is, an IPv6 address cut to its /64, because every host owns

@@ -307,6 +307,7 @@ func (s *story) live(t *testing.T, w *witness) {
 	if s.calls != nil {
 		s.call(t, w, p)
 	}
+	s.relayed(t, w)
 
 	// Clients on their own behalf.
 	expect(t, machine.post(t, "/token", "grant_type", "client_credentials", "scope", m.scope), http.StatusOK, "")
@@ -351,6 +352,34 @@ func (s *story) live(t *testing.T, w *witness) {
 		t.Error(err)
 	}
 	s.DB.Ask(t, m.ID, "SELECT seal_no::text FROM audit.seal($1)", m.ID)
+}
+
+// relayed has the tenant's people come back from a provider through the gateway. It does so in development, where there is no
+// need of https; elsewhere the gateway refuses.
+func (s *story) relayed(t *testing.T, w *witness) {
+	t.Helper()
+	word := func(what string) string { return w.m.word + "-" + what }
+	gateway := "http://_ops." + strings.TrimPrefix(s.Config.URL, "http://") + "/social/" + w.m.word + "/callback?"
+	refused := url.Values{"state": {word("state")}, "code": {word("code")}, "iss": {"https://" + w.m.word + ".example"}}
+	in := signIn{browser: &http.Client{Transport: w, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	if resp := app.Get(t, in.browser, gateway+refused.Encode()); resp.StatusCode < http.StatusBadRequest {
+		t.Errorf("%s: the gateway takes a state that it did not make: %d", w.m.word, resp.StatusCode)
+	}
+	if s.calls == nil {
+		return
+	}
+	in.App, in.relay = s.App, newSignIn(t, s.App).relay
+	host := w.m.Domain + ":" + in.relay.Base.Port()
+	start, err := in.relay.Begin(t.Context(), w.m.Tenant.Tenant, host, w.m.word, w.m.ip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, answer := range [][]string{{"code", word("code")}, {"error", word("error")}} { // Both wait in Redis when it is searched.
+		resp := in.callback(t, start.RedirectURI, append([]string{"state", start.State}, answer...)...)
+		if !strings.HasPrefix(resp.Header.Get("Location"), "http://"+host+"/") {
+			t.Errorf("%s: the gateway answers %d %s", w.m.word, resp.StatusCode, resp.Text)
+		}
+	}
 }
 
 // change changes the tenant's settings, suspends it and lets it back in, and waits until the server has noticed.
@@ -673,9 +702,9 @@ func (s *story) searchMetrics(t *testing.T) {
 	}
 }
 
-// operatorsOwn are log lines without a tenant that may hold what a caller says: whoever asks for the health of the process
-// speaks to the operator, at whatever host.
-var operatorsOwn = regexp.MustCompile(`"msg":"request".*"url":"/(health|readyz)\b`)
+// operatorsOwn are log lines without a tenant, or of the gateway, that may hold what a caller says: whoever asks for the health of
+// the process, or asks the gateway anything, speaks to the operator.
+var operatorsOwn = regexp.MustCompile(`"msg":"request".*"url":"/(health|readyz)\b|"tenant":"_ops"`)
 
 // searchLogs takes the log line by line. A line of one tenant holds nothing of the other, a line without a tenant nothing of
 // anybody; before they are scrubbed, too, no line holds something of both.

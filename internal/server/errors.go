@@ -3,11 +3,14 @@ package server
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
 
+	"parako/internal/federation"
 	"parako/internal/oidc"
 	"parako/internal/problem"
 	"parako/internal/telemetry"
@@ -60,6 +63,9 @@ func (s *Server) renderError(err error, c echo.Context) {
 	var failed error
 	switch t, _ := tenant.Lookup(r.Context()); {
 	case t.Slug == tenant.OpsSlug:
+		if wait, ok := errors.AsType[*federation.Throttled](err); ok {
+			c.Response().Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.RetryAfter.Seconds()))))
+		}
 		failed = c.JSON(trouble.Kind.Status(), map[string]string{"error": trouble.Message})
 	case callerOf(r) == api:
 		failed = writeProblem(c, trouble)

@@ -81,9 +81,11 @@ var parameters = map[string]func(own) string{
 	"deep":                     say("true"),
 	"device_code":              nil,
 	"dpop_jkt":                 nil,
+	"error":                    nil,
 	"grant_type":               func(o own) string { return o.shape.grant },
 	"email":                    nil,
 	"id_token_hint":            nil,
+	"iss":                      nil,
 	"identifier":               nil,
 	"login_hint":               func(o own) string { return o.host.Email },
 	"logout_hint":              nil,
@@ -130,7 +132,7 @@ var (
 	headers = []string{
 		"Accept", "Accept-Language", "Authorization", "Client-Cert", "Content-Type", "DPoP", "If-None-Match", "Origin", "X-Forwarded-For", "X-Forwarded-Host", "X-Request-Id", "X-Tenant-Id",
 	}
-	cookies = []string{"application_session", "lang", "locale", "parako_flow_"}
+	cookies = []string{"application_session", "lang", "locale", "parako_flow_", "parako_social_"}
 )
 
 // place is where something stands in a request.

@@ -52,7 +52,7 @@ func headAsGet(next http.Handler) http.Handler {
 	})
 }
 
-// withoutTenant are the paths that are served before, and whether or not, a tenant is found.
+// withoutTenant are the paths that are served before, and whether or not, a tenant is found. The gateway has its own.
 func withoutTenant(path string) bool { return path == "/health" || path == "/readyz" }
 
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._:@/-]{1,128}$`)
@@ -169,7 +169,7 @@ func limitBody(next echo.HandlerFunc) echo.HandlerFunc {
 func (s *Server) resolveTenant(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		if withoutTenant(r.URL.Path) {
+		if withoutTenant(r.URL.Path) && !s.resolver.Gateway(r) {
 			return next(c)
 		}
 		if s.o.Config.MultiTenancy.Enabled && s.o.Config.MultiTenancy.From("header") {
@@ -190,16 +190,8 @@ func (s *Server) resolveTenant(next echo.HandlerFunc) echo.HandlerFunc {
 		ctx := telemetry.WithTenant(tenant.With(r.Context(), t), t.Slug)
 		c.SetRequest(r.WithContext(ctx))
 		if t.Slug == tenant.OpsSlug {
-			return ops(c)
+			return s.gateway(c)
 		}
 		return next(c)
 	}
-}
-
-// ops is the stateless gateway: no session, no database, JSON only.
-func ops(c echo.Context) error {
-	if c.Request().Method != http.MethodGet {
-		return problem.New(problem.NotAllowed, "method_not_allowed", "Method not allowed.")
-	}
-	return problem.New(problem.NotFound, "not_found", "Not found.")
 }

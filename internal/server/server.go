@@ -21,6 +21,7 @@ import (
 	"parako/internal/cache"
 	"parako/internal/config"
 	"parako/internal/factor"
+	"parako/internal/federation"
 	"parako/internal/jobs"
 	"parako/internal/oidc"
 	"parako/internal/outbound"
@@ -53,6 +54,7 @@ type Server struct {
 	metrics  *telemetry.Metrics
 	sealer   *sealer
 	pages    *pages.Handler
+	relay    *federation.Relay
 	echo     *echo.Echo
 	secure   bool // the public URL is https
 	draining atomic.Bool
@@ -108,6 +110,10 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return oidc.NewProvider(ctx, deps, t)
 	}, oidc.PoolOptions{MaxSize: mt.PoolMaxSize, IdleTTL: mt.PoolIdleTTL(), Sweep: mt.PoolSweep()}, s.metrics, time.Now)
 	s.sealer = &sealer{store: s.store, pool: s.pool, log: o.Log, now: time.Now}
+	s.relay = &federation.Relay{
+		Keys: []secret.MasterKey{master}, Redis: s.cache, Limiter: limiter, Metrics: s.metrics, Base: base,
+		Plain: o.Config.Environment == config.Development, Now: time.Now,
+	}
 	cookies := session.Cookies{Secure: s.secure}
 	protocol := oidc.NewHandler(deps, s.pool)
 	logins := &signin.Logins{

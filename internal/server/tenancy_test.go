@@ -236,36 +236,3 @@ func TestLogNamesTheTenant(t *testing.T) {
 		}
 	}
 }
-
-// TestGateway asks the stateless tenant, which serves nothing yet and answers in JSON.
-func TestGateway(t *testing.T) {
-	t.Parallel()
-	a := app.New(t)
-	for name, tt := range map[string]struct {
-		method, path string
-		status       int
-	}{
-		"a page":           {http.MethodGet, "/", 404},
-		"discovery":        {http.MethodGet, "/oidc/v1/.well-known/openid-configuration", 404},
-		"a post":           {http.MethodPost, "/oidc/v1/token", 405},
-		"health":           {http.MethodGet, "/health", 200},
-		"its readiness":    {http.MethodGet, "/readyz", 200},
-		"an unknown route": {http.MethodGet, "/social/google/nothing", 404},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r, err := http.NewRequestWithContext(t.Context(), tt.method, "http://"+a.Addr+tt.path, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Host = "_ops.localhost"
-			resp := app.Do(t, a.Client(t), r)
-			if resp.StatusCode != tt.status || !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
-				t.Errorf("%d %s: %s", resp.StatusCode, resp.Header.Get("Content-Type"), resp.Text)
-			}
-			if len(resp.Cookies()) > 0 {
-				t.Errorf("the gateway set cookies %v", resp.Cookies())
-			}
-		})
-	}
-}

@@ -20,6 +20,7 @@ const (
 	sessionCookie = "application_session"
 	flowCookie    = "parako_flow_"
 	localeCookie  = "locale"
+	socialCookie  = "parako_social_"
 	stateCookie   = "browser_state" // templates/static/session.js reads it by this name
 )
 
@@ -90,6 +91,21 @@ func (c Cookies) SetFlow(w http.ResponseWriter, interaction uuid.UUID, secret st
 // ClearFlow forgets an interaction.
 func (c Cookies) ClearFlow(w http.ResponseWriter, interaction uuid.UUID) {
 	c.set(w, flowCookie+interaction.String()[:8], "", 0)
+}
+
+// Social is what ties the sign-in id at an upstream provider to the browser it began in; empty when this is another browser.
+func (c Cookies) Social(r *http.Request, id string) string {
+	cookie, err := r.Cookie(c.name(socialCookie + id))
+	if err != nil {
+		return ""
+	}
+	return cookie.Value
+}
+
+// SetSocial ties the sign-in id at an upstream provider to this browser; an empty value forgets it. Each has a cookie of its own,
+// so that two tabs do not disturb each other.
+func (c Cookies) SetSocial(w http.ResponseWriter, id, value string, life time.Duration) {
+	c.set(w, socialCookie+id, value, life)
 }
 
 // Locale is the language the person chose in this browser, as they left it; empty: none.

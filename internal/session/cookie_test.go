@@ -74,6 +74,14 @@ func TestCookiesAsSet(t *testing.T) {
 			func(w http.ResponseWriter) { secure.SetFlow(w, id, "s3cret", 10*time.Minute) },
 			"__Host-parako_flow_0190b0a0=s3cret; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=Lax",
 		},
+		"sign-in at a provider": {
+			func(w http.ResponseWriter) { secure.SetSocial(w, "0190b0a0", "s3aled", 12*time.Minute) },
+			"__Host-parako_social_0190b0a0=s3aled; Path=/; Max-Age=720; HttpOnly; Secure; SameSite=Lax",
+		},
+		"sign-in at a provider taken away": {
+			func(w http.ResponseWriter) { plain.SetSocial(w, "0190b0a0", "", 0) },
+			"parako_social_0190b0a0=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax",
+		},
 		"flow without https": {
 			func(w http.ResponseWriter) { plain.SetFlow(w, id, "s3cret", 10*time.Minute) },
 			"parako_flow_0190b0a0=s3cret; Path=/; Max-Age=600; HttpOnly; SameSite=Lax",
@@ -164,5 +172,18 @@ func TestLocale(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"fr", "", "", "fr"}, got); diff != "" {
 		t.Errorf("locales mismatch (-want +got)\n%s", diff)
+	}
+}
+
+func TestSocial(t *testing.T) {
+	t.Parallel()
+	for _, cookies := range []session.Cookies{{Secure: true}, {}} {
+		set := written(t, func(w http.ResponseWriter) { cookies.SetSocial(w, "0190b0a0", "s3aled", time.Minute) })
+		if got := cookies.Social(request(t, set), "0190b0a0"); got != "s3aled" {
+			t.Errorf("Social = %q", got)
+		}
+		if got := cookies.Social(request(t, set), "0190b0a1"); got != "" {
+			t.Errorf("Social of another sign-in = %q", got)
+		}
 	}
 }

@@ -102,6 +102,23 @@ func (v *Resolver) Resolve(r *http.Request) (Tenant, error) {
 	return v.bySlug(ctx, named)
 }
 
+// Gateway reports whether r is for the stateless gateway, by the same rules as Resolve and without looking anything up.
+func (v *Resolver) Gateway(r *http.Request) bool {
+	if !v.o.Enabled {
+		return false
+	}
+	trusted := v.trusts(r)
+	named, err := v.fromHeader(r.Context(), r, trusted)
+	if err != nil {
+		return false
+	}
+	host, domain, err := v.fromHost(r, trusted)
+	if err != nil || domain != "" || named != "" && host != "" && named != host {
+		return false
+	}
+	return named == OpsSlug || host == OpsSlug
+}
+
 // fromHeader is the slug the header names, or nothing. The built-in tenant cannot be asked for.
 func (v *Resolver) fromHeader(ctx context.Context, r *http.Request, trusted bool) (string, error) {
 	if !v.o.FromHeader {

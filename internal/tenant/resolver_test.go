@@ -218,12 +218,16 @@ func TestResolve(t *testing.T) {
 			if r.RemoteAddr == "" {
 				r.RemoteAddr = stranger
 			}
-			got, err := tenant.NewResolver(registry, o).Resolve(r)
+			v := tenant.NewResolver(registry, o)
+			got, err := v.Resolve(r)
 			if got.Slug != tt.want || !errors.Is(err, tt.err) {
 				t.Errorf("Resolve = %q, %v; want %q, %v", got.Slug, err, tt.want, tt.err)
 			}
 			if tt.log == "" && logged.Len() > 0 || !strings.Contains(logged.String(), tt.log) {
 				t.Errorf("log = %q, want %q", logged.String(), tt.log)
+			}
+			if gateway := v.Gateway(r); gateway != (got.Slug == tenant.OpsSlug) {
+				t.Errorf("Gateway = %t, but Resolve = %q", gateway, got.Slug)
 			}
 		})
 	}
@@ -241,6 +245,9 @@ func TestResolveWithoutADatabase(t *testing.T) {
 		r.Host = host
 		if got, err := v.Resolve(r); err == nil || errors.Is(err, tenant.ErrUnknown) {
 			t.Errorf("Resolve of %s = %q, %v; want the database's error", host, got.Slug, err)
+		}
+		if v.Gateway(r) {
+			t.Errorf("%s is the gateway", host)
 		}
 	}
 }
