@@ -170,7 +170,7 @@ type Signup struct {
 // AutoApproval says whose accounts may be used at once.
 type AutoApproval struct {
 	Enabled          bool     `json:"enabled" default:"true" limit:"ceiling" doc:"Whether a new account may be used at once; otherwise an administrator enables it."`
-	DomainsWhitelist []string `json:"domains_whitelist" format:"host" doc:"The domains of addresses whose accounts may be used at once; empty: all."`
+	DomainsWhitelist []string `json:"domains_whitelist" format:"host" awaits:"the server cannot prove addresses yet, so anybody could name one" doc:"The domains of addresses whose accounts may be used at once; empty: all."`
 }
 
 // ContactChannels say what people are asked for when they register.
