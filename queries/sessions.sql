@@ -44,3 +44,14 @@ UPDATE parako.sessions
    AND id = @id
    AND user_id = @user_id
    AND ended_at IS NULL;
+
+-- SessionSurplus lists the live sessions of a person beyond the newest ones.
+-- name: SessionSurplus :many
+SELECT id
+  FROM parako.sessions
+ WHERE tenant_id = @tenant_id
+   AND user_id = @user_id
+   AND ended_at IS NULL
+   AND expires_at > now()
+ ORDER BY created_at DESC, id DESC
+OFFSET @most;

@@ -96,6 +96,19 @@ type Origin struct {
 	UserAgent string
 }
 
+type originKey struct{}
+
+// WithOrigin carries where a request came from to whatever is done on its behalf.
+func WithOrigin(ctx context.Context, o Origin) context.Context {
+	return context.WithValue(ctx, originKey{}, o)
+}
+
+// OriginOf is where the request came from that ctx belongs to; the zero Origin when it belongs to none.
+func OriginOf(ctx context.Context) Origin {
+	o, _ := ctx.Value(originKey{}).(Origin)
+	return o
+}
+
 // Event is one thing that happened. Detail holds short facts, such as a reason or a grant type.
 type Event struct {
 	Type     Type

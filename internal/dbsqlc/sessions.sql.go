@@ -181,6 +181,44 @@ func (q *Queries) SessionRenew(ctx context.Context, arg SessionRenewParams) (int
 	return result.RowsAffected(), nil
 }
 
+const sessionSurplus = `-- name: SessionSurplus :many
+SELECT id
+  FROM parako.sessions
+ WHERE tenant_id = $1
+   AND user_id = $2
+   AND ended_at IS NULL
+   AND expires_at > now()
+ ORDER BY created_at DESC, id DESC
+OFFSET $3
+`
+
+type SessionSurplusParams struct {
+	TenantID uuid.UUID
+	UserID   uuid.UUID
+	Most     int32
+}
+
+// SessionSurplus lists the live sessions of a person beyond the newest ones.
+func (q *Queries) SessionSurplus(ctx context.Context, arg SessionSurplusParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, sessionSurplus, arg.TenantID, arg.UserID, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const sessionTouch = `-- name: SessionTouch :exec
 UPDATE parako.sessions
    SET last_seen_at = now()

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -71,6 +72,7 @@ type metadata struct {
 	PromptValuesSupported  []string `json:"prompt_values_supported"`
 	DisplayValuesSupported []string `json:"display_values_supported"`
 	UILocalesSupported     []string `json:"ui_locales_supported"`
+	ClaimsLocalesSupported []string `json:"claims_locales_supported,omitempty"`
 
 	TokenAuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
 	TokenAuthAlgs            []string `json:"token_endpoint_auth_signing_alg_values_supported"`
@@ -133,7 +135,7 @@ func discoveryDocument(p *Provider) (document, error) {
 		ScopesSupported: p.scopesSupported(), ResponseTypesSupported: servedResponseTypes(f), ResponseModesSupported: servedResponseModes(f),
 		GrantTypesSupported: servedGrants(f), SubjectTypesSupported: []string{SubjectPublic, SubjectPairwise},
 		ClaimsSupported: p.claimsSupported(), ClaimTypesSupported: []string{"normal"}, ACRValuesSupported: acrValues,
-		CodeChallengeMethods: []string{"S256"}, PromptValuesSupported: p.promptValues(), DisplayValuesSupported: []string{"page"},
+		CodeChallengeMethods: []string{"S256"}, PromptValuesSupported: p.promptValues(), DisplayValuesSupported: p.Settings.OIDC.Discovery.DisplayValuesSupported, ClaimsLocalesSupported: p.Settings.OIDC.Discovery.ClaimsLocalesSupported,
 		UILocalesSupported: p.Settings.Application.Locales.Available,
 
 		TokenAuthMethods: append(slices.Clone(methods), authNone), TokenAuthAlgs: append([]string{string(jose.HS256)}, signing...),
@@ -143,7 +145,8 @@ func discoveryDocument(p *Provider) (document, error) {
 		BackchannelLogout: f.BackchannelLogout.Enabled, BackchannelLogoutSession: f.BackchannelLogout.Enabled,
 		FrontchannelLogout: f.FrontchannelLogout.Enabled, FrontchannelLogoutSession: f.FrontchannelLogout.Enabled,
 		ServiceDocumentation: p.Settings.OIDC.Discovery.ServiceDocumentation,
-		PolicyURI:            p.Settings.Integrations.URLs.PrivacyPolicy, TermsURI: p.Settings.Integrations.URLs.TermsOfService,
+		PolicyURI:            cmp.Or(p.Settings.OIDC.Discovery.OPPolicyURI, p.Settings.Integrations.URLs.PrivacyPolicy),
+		TermsURI:             cmp.Or(p.Settings.OIDC.Discovery.OPTosURI, p.Settings.Integrations.URLs.TermsOfService),
 	}
 	if f.TokenIntrospection.Enabled {
 		m.IntrospectionAuthMethods, m.IntrospectionAuthAlgs = methods, m.TokenAuthAlgs

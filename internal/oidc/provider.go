@@ -144,6 +144,7 @@ func (p *Provider) SessionPolicy() session.Policy {
 	f := p.Settings.Features.OIDC
 	return session.Policy{
 		Idle: s.Idle(), Absolute: s.Absolute(), Backchannel: f.BackchannelLogout.Enabled, KeepGrants: !f.ExpiresWithSession.Enabled,
+		BindIP: s.BindIP, BindUserAgent: s.BindUserAgent, Most: s.MaxConcurrentSessions,
 	}
 }
 

@@ -224,7 +224,7 @@ func RegisterClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, platf
 		}
 	}
 	event := audit.Event{
-		Type: audit.ClientCreated, Status: audit.Success, Actor: n.Actor, Target: audit.Client(n.ID), ClientID: n.ID, Origin: originOf(ctx),
+		Type: audit.ClientCreated, Status: audit.Success, Actor: n.Actor, Target: audit.Client(n.ID), ClientID: n.ID, Origin: audit.OriginOf(ctx),
 		Detail: map[string]string{"preset": string(n.Preset)},
 	}
 	if n.Self != nil {
@@ -492,6 +492,6 @@ func DeleteClient(ctx context.Context, tx *store.Tx, id string, by audit.Party) 
 
 func recordClient(ctx context.Context, tx *store.Tx, event audit.Type, id string, by audit.Party, detail map[string]string) error {
 	return audit.Record(ctx, tx, audit.Event{
-		Type: event, Status: audit.Success, Actor: by, Target: audit.Client(id), ClientID: id, Origin: originOf(ctx), Detail: detail,
+		Type: event, Status: audit.Success, Actor: by, Target: audit.Client(id), ClientID: id, Origin: audit.OriginOf(ctx), Detail: detail,
 	})
 }

@@ -86,7 +86,7 @@ func (h *Handler) registering(c echo.Context, prefix string, do func(ctx context
 	if !f.DynamicClientRegistration.Enabled || prefix == registrationPrefix && !f.ClientRegistrationManagement.Enabled {
 		return errOff
 	}
-	ctx := withOrigin(c.Request().Context(), Origin(c))
+	ctx := c.Request().Context()
 	limit, caller := ratelimit.ClientRegistrationRefused(), callerIP(ctx)
 	if d := h.deps.Limiter.Allow(ctx, p.Tenant.ID, limit, caller); !d.Allowed {
 		h.deps.Metrics.RateLimited(limit.Name)

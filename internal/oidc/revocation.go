@@ -74,7 +74,7 @@ func (p *Provider) revokeGrant(ctx context.Context, grant uuid.UUID) error {
 			return err
 		}
 		return audit.Record(ctx, tx, audit.Event{
-			Type: audit.TokenReused, Status: audit.Warning, Target: audit.Thing("grant", grant.String()), Origin: originOf(ctx),
+			Type: audit.TokenReused, Status: audit.Warning, Target: audit.Thing("grant", grant.String()), Origin: audit.OriginOf(ctx),
 		})
 	})
 }

@@ -38,7 +38,7 @@ func (h *Handler) token(c echo.Context) error {
 		return err
 	}
 	r := c.Request()
-	ctx := withOrigin(r.Context(), Origin(c))
+	ctx := r.Context()
 	form, err := postForm(c)
 	if err != nil {
 		return h.writeError(c, err)
@@ -112,7 +112,7 @@ func (h *Handler) refuseToken(ctx context.Context, c echo.Context, p *Provider, 
 	}
 	recorded := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
 		return audit.Record(ctx, tx, audit.Event{
-			Type: audit.TokenRefused, Status: audit.Failed, Actor: actor(caller), ClientID: claimedClient(c.Request(), form, caller), Origin: originOf(ctx),
+			Type: audit.TokenRefused, Status: audit.Failed, Actor: actor(caller), ClientID: claimedClient(c.Request(), form, caller), Origin: audit.OriginOf(ctx),
 			Detail: map[string]string{"error": reason, "grant_type": grantName(form.Get("grant_type"))},
 		})
 	})
@@ -129,7 +129,7 @@ func (p *Provider) worthRecording(ctx context.Context) bool {
 
 // callerIP is the subject of limits that count per address.
 func callerIP(ctx context.Context) string {
-	addr, err := netip.ParseAddr(originOf(ctx).IP)
+	addr, err := netip.ParseAddr(audit.OriginOf(ctx).IP)
 	if err != nil {
 		addr = netip.IPv6Unspecified() // All callers without an address share one count.
 	}
@@ -171,7 +171,7 @@ func recordIssued(ctx context.Context, tx *store.Tx, r fosite.Requester, g *gran
 	}
 	e := audit.Event{
 		Type: audit.TokenIssued, Status: audit.Success, Actor: audit.Client(r.GetClient().GetID()), ClientID: r.GetClient().GetID(),
-		Origin: originOf(ctx), Detail: map[string]string{"grant_type": grant, "scope": joinScopes(r.GetGrantedScopes())},
+		Origin: audit.OriginOf(ctx), Detail: map[string]string{"grant_type": grant, "scope": joinScopes(r.GetGrantedScopes())},
 	}
 	if s := g.GetSubject(); s != "" {
 		e.Target = audit.User(g.subject)
@@ -215,16 +215,4 @@ func authenticated(c echo.Context, p *Provider) (url.Values, client, error) {
 	caller, _ := who.(client)
 	allowOrigin(c, &caller)
 	return form, caller, nil
-}
-
-// originKey carries where a request came from through fosite to the store, which records it.
-type originKey struct{}
-
-func withOrigin(ctx context.Context, o audit.Origin) context.Context {
-	return context.WithValue(ctx, originKey{}, o)
-}
-
-func originOf(ctx context.Context) audit.Origin {
-	o, _ := ctx.Value(originKey{}).(audit.Origin)
-	return o
 }

@@ -99,7 +99,8 @@ func (h *Handler) theme(p *oidc.Provider) theme {
 	derived := p.Derived(func() any {
 		b := p.Settings.Branding
 		brand := Brand{
-			Company: p.CompanyName(), LogoURL: b.Logo, LogoDarkURL: b.LogoDark, Light: b.Colors.Light, Dark: b.Colors.Dark, FontSans: b.Fonts.Sans,
+			Company: p.CompanyName(), LogoURL: b.Logo, LogoDarkURL: b.LogoDark, FaviconURL: b.Favicon, Light: b.Colors.Light, Dark: b.Colors.Dark,
+			FontSans: b.Fonts.Sans, FontHeading: b.Fonts.Heading, FontMono: b.Fonts.Mono,
 		}
 		return theme{brand: brand, sheet: h.renderer.Stylesheet(brand)}
 	})
@@ -111,7 +112,9 @@ func (h *Handler) theme(p *oidc.Provider) theme {
 func (h *Handler) shell(c echo.Context, p *oidc.Provider, uiLocales string) Shell {
 	t := h.theme(p)
 	s := t.brand.Shell(h.locale(c, p.Settings.Application.Locales.Available, p.Settings.Application.Locales.Default, uiLocales), t.sheet)
-	s.PrivacyURL, s.TermsURL = p.Settings.Integrations.URLs.PrivacyPolicy, p.Settings.Integrations.URLs.TermsOfService
+	own := p.Settings.Integrations.URLs
+	s.PrivacyURL, s.TermsURL, s.WebsiteURL, s.ContactURL = own.PrivacyPolicy, own.TermsOfService, own.Website, own.Contact
+	s.Description = p.Settings.Application.Description
 	return s
 }
 

@@ -98,6 +98,9 @@ func (h *Handler) registerFailed(c echo.Context, p *oidc.Provider, w oidc.Waitin
 			c.Response().Header().Set("Retry-After", seconds(t.RetryAfter))
 		}
 		return h.showRegister(c, w, http.StatusTooManyRequests, v)
+	case errors.Is(err, signin.ErrApproval):
+		v.Error = RegisterApproval
+		return h.showRegister(c, w, http.StatusForbidden, v)
 	case errors.Is(err, signin.ErrRegistrationRefused):
 		v.Error = RegisterRefused
 		return h.showRegister(c, w, http.StatusConflict, v)

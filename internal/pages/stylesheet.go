@@ -19,6 +19,8 @@ type Brand struct {
 	FaviconURL  string
 	Light, Dark map[string]string // token (cardForeground or card-foreground) → #rgb or #rrggbb, for either colour scheme
 	FontSans    string            // comma-separated font families that come before the system's own
+	FontHeading string            // the same for headings; "" is FontSans
+	FontMono    string            // the same for codes
 }
 
 // Stylesheet is the style of every page under one brand, in one file.
@@ -49,8 +51,14 @@ func (r *Renderer) Stylesheet(b Brand) Stylesheet {
 	var css strings.Builder
 	css.WriteString(r.sheet.light)
 	root := declarations(r.sheet.tokens, r.sheet.lightColours, b.Light)
-	if families := fontFamilies(b.FontSans); families != "" {
-		root += "--font-sans:" + families + ",system-ui,sans-serif;"
+	for _, font := range []struct{ token, families, system string }{
+		{"sans", b.FontSans, "system-ui,sans-serif"},
+		{"heading", b.FontHeading, "system-ui,sans-serif"},
+		{"mono", b.FontMono, "ui-monospace,monospace"},
+	} {
+		if families := fontFamilies(font.families); families != "" {
+			root += "--font-" + font.token + ":" + families + "," + font.system + ";"
+		}
 	}
 	if root != "" {
 		css.WriteString(":root{" + root + "}\n")

@@ -16,6 +16,9 @@ type Shell struct {
 	StylesheetURL string // Stylesheet.Path of the tenant's brand; "" is the neutral stylesheet
 	PrivacyURL    string // the tenant's own page, linked in the footer; "" omits the link
 	TermsURL      string // as PrivacyURL
+	WebsiteURL    string // as PrivacyURL
+	ContactURL    string // as PrivacyURL
+	Description   string // what the pages say about themselves to link previews; "" is nothing
 	RequestID     string // printed on the error page, so that a reader can quote it; "" omits it
 }
 
@@ -103,7 +106,8 @@ type RegisterError string
 
 // The reasons a registration is refused. RegisterRefused does not say which of the details is another's.
 const (
-	RegisterMissing  RegisterError = "missing" // neither of two identifiers
+	RegisterMissing  RegisterError = "missing"  // neither of two identifiers
+	RegisterApproval RegisterError = "approval" // the account is made and waits for an administrator
 	RegisterRefused  RegisterError = "refused"
 	RegisterTooMany  RegisterError = "too_many"
 	RegisterEmail    RegisterError = "email"
@@ -116,7 +120,7 @@ const (
 // Valid reports whether e is one of the constants; the empty RegisterError is not.
 func (e RegisterError) Valid() bool {
 	switch e {
-	case RegisterMissing, RegisterRefused, RegisterTooMany, RegisterEmail, RegisterUsername, RegisterPassword, RegisterObvious, RegisterName:
+	case RegisterMissing, RegisterApproval, RegisterRefused, RegisterTooMany, RegisterEmail, RegisterUsername, RegisterPassword, RegisterObvious, RegisterName:
 		return true
 	}
 	return false

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
+	"parako/internal/audit"
 	"parako/internal/oidc"
 	"parako/internal/problem"
 	"parako/internal/telemetry"
@@ -187,7 +188,7 @@ func (s *Server) resolveTenant(next echo.HandlerFunc) echo.HandlerFunc {
 			}
 			return err
 		}
-		ctx := telemetry.WithTenant(tenant.With(r.Context(), t), t.Slug)
+		ctx := audit.WithOrigin(telemetry.WithTenant(tenant.With(r.Context(), t), t.Slug), oidc.Origin(c))
 		c.SetRequest(r.WithContext(ctx))
 		if t.Slug == tenant.OpsSlug {
 			return s.gateway(c)

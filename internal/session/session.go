@@ -38,6 +38,10 @@ type Policy struct {
 	// Backchannel has the clients of a session told of its end that registered an address for that (OpenID Connect Back-Channel
 	// Logout).
 	Backchannel bool
+	// BindIP and BindUserAgent end a session that is used from another address, or by a browser of another name, than it began with.
+	BindIP, BindUserAgent bool
+	// Most is how many sessions a person may have; the oldest end when there is one more. 0: any number.
+	Most int
 	// KeepGrants lets what was granted without offline_access outlive the session.
 	KeepGrants bool
 }
@@ -87,7 +91,28 @@ func Start(ctx context.Context, tx *store.Tx, p Proof, policy Policy) (Session, 
 	if err != nil {
 		return Session{}, "", fmt.Errorf("start session: %w", err)
 	}
-	return s, token, nil
+	return s, token, policy.trim(ctx, tx, p.User.ID)
+}
+
+// trim ends the oldest sessions of a person who has more than the policy allows. Two logins at once are trimmed one after the
+// other: each waits for the person's row.
+func (p Policy) trim(ctx context.Context, tx *store.Tx, user uuid.UUID) error {
+	if p.Most <= 0 {
+		return nil
+	}
+	if _, err := tx.UserForUpdate(ctx, dbsqlc.UserForUpdateParams{TenantID: tx.Tenant(), ID: user}); err != nil {
+		return fmt.Errorf("count sessions: %w", err)
+	}
+	surplus, err := tx.SessionSurplus(ctx, dbsqlc.SessionSurplusParams{TenantID: tx.Tenant(), UserID: user, Most: int32(p.Most)}) //nolint:gosec // The settings allow 1000.
+	if err != nil {
+		return fmt.Errorf("count sessions: %w", err)
+	}
+	for _, id := range surplus {
+		if _, err := End(ctx, tx, id, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Renew keeps old through a new login of the same person, who proved it by p: the sid stays, so that a later logout reaches
@@ -121,6 +146,10 @@ func Find(ctx context.Context, tx *store.Tx, token string, policy Policy) (Sessi
 	}
 	// A policy that was tightened after the login holds at once.
 	if policy.Absolute > 0 && tx.Now().Sub(row.Session.AuthTime) > policy.Absolute {
+		return Session{}, store.ErrNotFound
+	}
+	if from := audit.OriginOf(ctx); policy.BindIP && from.IP != row.Session.IP ||
+		policy.BindUserAgent && audit.Printable(from.UserAgent, maxUserAgent) != row.Session.UserAgent {
 		return Session{}, store.ErrNotFound
 	}
 	if idle > touchEvery && tx.Writable() {

@@ -95,7 +95,7 @@ type WebAuthn struct {
 
 // SessionManagement is about several people in one browser.
 type SessionManagement struct {
-	MultipleAccounts Switch `json:"multiple_accounts" default:"true" doc:"Whether several accounts may be signed in at once in one browser."`
+	MultipleAccounts Switch `json:"multiple_accounts" awaits:"a browser holds one account yet" doc:"Whether several accounts may be signed in at once in one browser."`
 }
 
 // Session bounds how long a browser stays signed in. Zero turns a bound off.
@@ -106,10 +106,10 @@ type Session struct {
 	BindUserAgent                bool   `json:"bind_user_agent" limit:"floor" doc:"Whether a session ends when the browser calls itself something else."`
 	BindDevice                   bool   `json:"bind_device" limit:"floor" awaits:"the server does not look at devices yet" doc:"Whether a session ends when its device changes."`
 	MaxConcurrentSessions        int    `json:"max_concurrent_sessions" default:"0" minimum:"0" maximum:"1000" limit:"ceiling0" doc:"Sessions of one person; the oldest ends when there is one more. 0: any number."`
-	MaxAccountsPerSession        int    `json:"max_accounts_per_session" default:"5" minimum:"1" maximum:"20" limit:"ceiling" doc:"Accounts in one browser at once."`
+	MaxAccountsPerSession        int    `json:"max_accounts_per_session" default:"1" minimum:"1" maximum:"20" limit:"ceiling" awaits:"a browser holds one account yet" doc:"Accounts in one browser at once."`
 	EncryptSessionData           bool   `json:"encrypt_session_data" limit:"floor" awaits:"sessions hold no secret: the cookie is kept as a digest" doc:"Whether what is known of a session is sealed."`
 	NotifyNewSession             bool   `json:"notify_new_session" limit:"floor" awaits:"the server sends no alerts yet" doc:"Whether people hear of new sessions."`
-	RequireReauthOnSwitch        bool   `json:"require_reauth_on_switch" limit:"floor" doc:"Whether a person proves again who they are when they choose another account of the browser."`
+	RequireReauthOnSwitch        bool   `json:"require_reauth_on_switch" limit:"floor" awaits:"a browser holds one account yet" doc:"Whether a person proves again who they are when they choose another account of the browser."`
 	Require2FAForNewDevice       bool   `json:"require_2fa_for_new_device" limit:"floor" awaits:"the server knows no second factor yet" doc:"Whether a new device needs a second proof."`
 	NewDevice2FAMethod           string `json:"new_device_2fa_method" default:"auto" enum:"auto,totp,email" doc:"Which proof a new device needs."`
 	NewDeviceConfidenceThreshold int    `json:"new_device_confidence_threshold" default:"70" minimum:"0" maximum:"100" limit:"floor" awaits:"the server does not look at devices yet" doc:"The least similarity of a device that is not new, in per cent."`
@@ -170,7 +170,7 @@ type Signup struct {
 // AutoApproval says whose accounts may be used at once.
 type AutoApproval struct {
 	Enabled          bool     `json:"enabled" default:"true" limit:"ceiling" doc:"Whether a new account may be used at once; otherwise an administrator enables it."`
-	DomainsWhitelist []string `json:"domains_whitelist" format:"host" doc:"The domains of addresses whose accounts may be used at once; empty: all."`
+	DomainsWhitelist []string `json:"domains_whitelist" format:"host" awaits:"the server cannot prove addresses yet, so anybody could name one" doc:"The domains of addresses whose accounts may be used at once; empty: all."`
 }
 
 // ContactChannels say what people are asked for when they register.

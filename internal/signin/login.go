@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -18,6 +19,7 @@ import (
 	"parako/internal/problem"
 	"parako/internal/ratelimit"
 	"parako/internal/session"
+	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/telemetry"
 )
@@ -56,6 +58,8 @@ type Attempt struct {
 	Interaction Interaction
 	Identifier  string
 	Password    string
+	// Methods are what people may sign in with, of [settings.SignupMethods].
+	Methods []string
 	// Token is the session the browser holds already; empty: none.
 	Token  string
 	Policy session.Policy
@@ -92,6 +96,9 @@ func (l *Logins) Login(ctx context.Context, a Attempt) (string, error) {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return "", fmt.Errorf("find account: %w", err)
 	}
+	if !a.calledRightly(user) {
+		user, hash = directory.User{}, "" // As if there were none, and in the same time.
+	}
 	right, upgraded, err := l.Passwords.Verify(ctx, hash, a.Password)
 	if err != nil {
 		return "", fmt.Errorf("verify password: %w", err)
@@ -119,6 +126,15 @@ func (l *Logins) Login(ctx context.Context, a Attempt) (string, error) {
 	refund()
 	l.Metrics.LoginAttempt(true, "password")
 	return token, nil
+}
+
+// calledRightly reports whether the account was found by a name that people may sign in with.
+func (a Attempt) calledRightly(user directory.User) bool {
+	method := settings.SignupUsername
+	if user.EmailNorm != nil && *user.EmailNorm == directory.Fold(a.Identifier) {
+		method = settings.SignupEmail
+	}
+	return slices.Contains(a.Methods, method)
 }
 
 // charge is what an attempt counts against.

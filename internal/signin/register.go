@@ -22,7 +22,9 @@ import (
 // What registering can answer, besides what [directory.New.Check] and [factor.Policy.Check] find. ErrRegistrationRefused does
 // not say which identifier is taken.
 var (
-	ErrIdentifierMissing   = problem.New(problem.Invalid, "identifier_missing", "Enter an email address or a username.")
+	ErrIdentifierMissing = problem.New(problem.Invalid, "identifier_missing", "Enter an email address or a username.")
+	// ErrApproval: the account is made, and nobody can use it until an administrator has enabled it.
+	ErrApproval            = problem.New(problem.Forbidden, "approval_required", "Your account has been made. An administrator has to enable it before you can sign in.")
 	ErrRegistrationRefused = problem.New(problem.Conflict, "registration_refused", "No account can be made with these details. If you have an account, sign in.")
 )
 
@@ -74,17 +76,39 @@ func (l *Logins) register(ctx context.Context, r Registration, person directory.
 	if err != nil {
 		return "", fmt.Errorf("hash password: %w", err)
 	}
+	if !r.Rules.Signup.AutoApproval.Enabled {
+		return "", l.wait(ctx, r, person, hash)
+	}
 	visit := Attempt{Tenant: r.Tenant, Interaction: r.Interaction, Token: r.Token, Policy: r.Policy, Origin: r.Origin}
 	return l.signIn(ctx, visit, func(ctx context.Context, tx *store.Tx) (directory.User, error) {
-		user, err := directory.Create(ctx, tx, person)
-		if err != nil {
-			return directory.User{}, err
-		}
-		if err := factor.Put(ctx, tx, user.ID, hash); err != nil {
-			return directory.User{}, fmt.Errorf("keep password: %w", err)
-		}
-		return user, audit.Record(ctx, tx, r.event(audit.UserCreated, audit.Success, audit.User(user.ID)))
+		return r.create(ctx, tx, person, hash)
 	})
+}
+
+func (r Registration) create(ctx context.Context, tx *store.Tx, person directory.New, hash string) (directory.User, error) {
+	user, err := directory.Create(ctx, tx, person)
+	if err != nil {
+		return directory.User{}, err
+	}
+	if err := factor.Put(ctx, tx, user.ID, hash); err != nil {
+		return directory.User{}, fmt.Errorf("keep password: %w", err)
+	}
+	return user, audit.Record(ctx, tx, r.event(audit.UserCreated, audit.Success, audit.User(user.ID)))
+}
+
+// wait makes an account that an administrator has to enable first.
+func (l *Logins) wait(ctx context.Context, r Registration, person directory.New, hash string) error {
+	err := l.Store.InTenant(ctx, r.Tenant, func(ctx context.Context, tx *store.Tx) error {
+		user, err := r.create(ctx, tx, person, hash)
+		if err != nil {
+			return err
+		}
+		return directory.SetEnabled(ctx, tx, user.ID, false, audit.System())
+	})
+	if err != nil {
+		return err
+	}
+	return ErrApproval
 }
 
 // PasswordPolicy is what the settings say about a new password.
@@ -100,7 +124,7 @@ const everybody = "everybody"
 
 // person is who wants to register, with the identifiers that the tenant lets people choose, and no others.
 func (r Registration) person() (directory.New, error) {
-	n := directory.New{Name: r.Name}
+	n := directory.New{Name: r.Name, Roles: []string{r.Rules.Roles.Default}}
 	if slices.Contains(r.Rules.Signup.Methods, settings.SignupEmail) {
 		n.Email = strings.TrimSpace(r.Email)
 	}
