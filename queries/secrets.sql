@@ -22,3 +22,11 @@ SELECT *
 INSERT INTO parako.signing_keys (id, kid, alg, status, promoted, public_jwk, private_key)
 VALUES (@id, @kid, @alg, 'active', true, @public_jwk, @private_key)
     ON CONFLICT (tenant_id, alg) WHERE status = 'active' AND promoted DO NOTHING;
+
+-- DataKeyRewrap replaces the wrapping of a data key that is still as it was read.
+-- name: DataKeyRewrap :execrows
+UPDATE parako.data_keys
+   SET master_key_id = @master_key_id,
+       wrapped = @wrapped
+ WHERE tenant_id = @tenant_id
+   AND master_key_id = @before;

@@ -17,7 +17,6 @@ import (
 	"parako/internal/audit"
 	"parako/internal/config"
 	"parako/internal/keyring"
-	"parako/internal/secret"
 	"parako/internal/store"
 	"parako/internal/tenant"
 )
@@ -282,9 +281,9 @@ func (p *process) platformKeys(ctx context.Context, s *store.Store) (*keyring.Ri
 	if err != nil {
 		return nil, err
 	}
-	master, err := secret.ParseMasterKey(c.EncryptionKey.Reveal())
+	vault, err := tenant.NewVault(c.EncryptionKey, c.EncryptionKeyPrevious)
 	if err != nil {
-		return nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
+		return nil, err
 	}
 	id := tenant.DefaultID
 	if t, err := tenant.BySlug(ctx, s, tenant.PlatformsSlug); err == nil {
@@ -292,7 +291,7 @@ func (p *process) platformKeys(ctx context.Context, s *store.Store) (*keyring.Ri
 	} else if !errors.Is(err, tenant.ErrUnknown) {
 		return nil, err
 	}
-	return keyring.Open(ctx, s, tenant.Vault{Master: master}, id)
+	return keyring.Open(ctx, s, vault, id)
 }
 
 // keptSeals reads an export whose signature holds.

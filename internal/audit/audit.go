@@ -44,6 +44,7 @@ const (
 	UserChanged         Type = "user.changed"
 	RegistrationRefused Type = "registration.refused"
 	KeyCreated          Type = "key.created"
+	DataKeyRewrapped    Type = "data_key.rewrapped"
 	SettingsChanged     Type = "settings.changed"
 
 	RegistrationTokenCreated Type = "registration_token.created"

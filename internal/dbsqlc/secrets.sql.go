@@ -49,6 +49,35 @@ func (q *Queries) DataKeyGet(ctx context.Context, tenantID uuid.UUID) (DataKey, 
 	return i, err
 }
 
+const dataKeyRewrap = `-- name: DataKeyRewrap :execrows
+UPDATE parako.data_keys
+   SET master_key_id = $1,
+       wrapped = $2
+ WHERE tenant_id = $3
+   AND master_key_id = $4
+`
+
+type DataKeyRewrapParams struct {
+	MasterKeyID string
+	Wrapped     []byte
+	TenantID    uuid.UUID
+	Before      string
+}
+
+// DataKeyRewrap replaces the wrapping of a data key that is still as it was read.
+func (q *Queries) DataKeyRewrap(ctx context.Context, arg DataKeyRewrapParams) (int64, error) {
+	result, err := q.db.Exec(ctx, dataKeyRewrap,
+		arg.MasterKeyID,
+		arg.Wrapped,
+		arg.TenantID,
+		arg.Before,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const signingKeyCreate = `-- name: SigningKeyCreate :execrows
 INSERT INTO parako.signing_keys (id, kid, alg, status, promoted, public_jwk, private_key)
 VALUES ($1, $2, $3, 'active', true, $4, $5)

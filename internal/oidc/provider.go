@@ -92,9 +92,9 @@ func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, er
 	}
 	p := &Provider{
 		Tenant: t, Settings: set, Issuer: t.Issuer(deps.Base, Mount), deps: deps, keys: keys, sealer: sealer,
-		tokens: tokensOf(deps.Vault, t.ID, deps.Now),
-		nonces: deps.Vault.Master.Derive(t.ID, "dpop-nonce-v1", 32), pairwise: deps.Vault.Master.Derive(t.ID, "pairwise-v1", 32),
-		states: deps.Vault.Master.Derive(t.ID, "browser-state-v1", 32),
+		tokens: tokensOf(sealer, deps.Now),
+		nonces: sealer.Derive("dpop-nonce-v1", 32), pairwise: sealer.Derive("pairwise-v1", 32),
+		states: sealer.Derive("browser-state-v1", 32),
 		jwks:   newDocument("application/jwk-set+json", keys.JWKS()),
 	}
 	if p.discovery, err = discoveryDocument(p); err != nil {

@@ -65,15 +65,14 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	master, err := secret.ParseMasterKey(o.Config.EncryptionKey.Reveal())
+	vault, err := tenant.NewVault(o.Config.EncryptionKey, o.Config.EncryptionKeyPrevious)
 	if err != nil {
-		return nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
+		return nil, err
 	}
 	authorities, err := clientAuthorities(o.Config.ClientCAFile)
 	if err != nil {
 		return nil, fmt.Errorf("TLS_CLIENT_CA_FILE: %w", err)
 	}
-	vault := tenant.Vault{Master: master}
 	s := &Server{o: o, metrics: telemetry.NewMetrics(), secure: base.Scheme == "https"}
 	s.store, err = store.Open(ctx, store.Options{
 		AppURL: o.Config.PostgresURL, PlatformURL: o.Config.PlatformURL, Pooled: o.Config.Pooler == config.TransactionPooler,
