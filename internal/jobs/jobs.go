@@ -47,6 +47,7 @@ const (
 type Deps struct {
 	Store    *store.Store
 	Registry *tenant.Registry
+	Vault    tenant.Vault
 	Pool     *oidc.Pool
 	Log      *slog.Logger
 	// Grace is how long jobs in progress may take at the end. What is cut off is done again by whoever comes first.
@@ -87,6 +88,9 @@ func (d Deps) client() (*river.Client[pgx.Tx], error) {
 	}
 	all := river.NewWorkers()
 	river.AddWorker(all, &logoutWorker{deps: d})
+	river.AddWorker(all, &keyWorker[rotationArgs]{deps: d})
+	river.AddWorker(all, &keyWorker[promotionArgs]{deps: d})
+	river.AddWorker(all, &keyWorker[retirementArgs]{deps: d})
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Schema: schema, Workers: all, Logger: slog.New(quiet{d.Log.Handler()}), Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
 		PollOnly: true, FetchPollInterval: pollInterval, JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,

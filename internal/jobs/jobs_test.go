@@ -206,7 +206,7 @@ func (w *world) run(t *testing.T) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() {
-		ended <- jobs.Run(ctx, jobs.Deps{Store: s, Registry: tenant.NewRegistry(s, log, time.Now), Pool: pool, Log: log, Grace: time.Minute})
+		ended <- jobs.Run(ctx, jobs.Deps{Store: s, Registry: tenant.NewRegistry(s, log, time.Now), Vault: w.vault, Pool: pool, Log: log, Grace: time.Minute})
 	}()
 	return func() {
 		cancel()
@@ -227,7 +227,7 @@ func (w *world) left(t *testing.T) string {
 	}
 	defer conn.Close(t.Context())
 	var states string
-	if err := conn.QueryRow(t.Context(), "SELECT coalesce(string_agg(DISTINCT state::text, ',' ORDER BY state::text), '') FROM jobs.river_job").Scan(&states); err != nil {
+	if err := conn.QueryRow(t.Context(), "SELECT coalesce(string_agg(DISTINCT state::text, ',' ORDER BY state::text), '') FROM jobs.river_job WHERE kind = 'logout_delivery'").Scan(&states); err != nil {
 		t.Fatal(err)
 	}
 	return states
@@ -301,7 +301,7 @@ func TestJobThatFailsSaysNothingOfTheTenant(t *testing.T) {
 	}
 	defer conn.Close(t.Context())
 	var row, failure string
-	if err := conn.QueryRow(t.Context(), "SELECT to_jsonb(j)::text, errors[1] ->> 'error' FROM jobs.river_job AS j").Scan(&row, &failure); err != nil {
+	if err := conn.QueryRow(t.Context(), "SELECT to_jsonb(j)::text, errors[1] ->> 'error' FROM jobs.river_job AS j WHERE kind = 'logout_delivery'").Scan(&row, &failure); err != nil {
 		t.Fatal(err)
 	}
 	if failure != "it failed; see the log" || strings.Contains(row, w.client.ID+`"`) || !strings.Contains(w.log.String(), "logout_delivery_failed") {

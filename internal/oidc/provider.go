@@ -78,7 +78,7 @@ func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, er
 	if err != nil {
 		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
 	}
-	keys, err := keyring.Open(ctx, deps.Store, deps.Vault, t.ID, extraKeys(set)...)
+	keys, err := keyring.Open(ctx, deps.Store, deps.Vault, KeyPolicy(set), t.ID, extraKeys(set)...)
 	if err != nil {
 		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
 	}
@@ -102,6 +102,19 @@ func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, er
 	}
 	p.oauth2 = compose(p)
 	return p, nil
+}
+
+// KeyPolicy says when the keys of a tenant with these settings are replaced. A key is needed for as long as the longest token that
+// it may have signed lives, or comes back as the hint of a session (OpenID Connect RP-Initiated Logout section 2).
+func KeyPolicy(set settings.Settings) keyring.Policy {
+	p := keyring.DefaultPolicy
+	ttl := set.OIDC.TokenTTL
+	longest := max(ttl.AccessToken, ttl.ClientCredentials, ttl.IDToken)
+	for _, r := range set.OIDC.ResourceServers {
+		longest = max(longest, r.AccessTokenTTL)
+	}
+	p.Overlap = max(p.Overlap, settings.Seconds(longest), set.Security.Authentication.Session.Absolute())
+	return p
 }
 
 // extraKeys are the algorithms a tenant needs a key for and others do not.

@@ -50,6 +50,7 @@ type Server struct {
 	registry *tenant.Registry
 	resolver *tenant.Resolver
 	pool     *oidc.Pool
+	vault    tenant.Vault
 	metrics  *telemetry.Metrics
 	sealer   *sealer
 	pages    *pages.Handler
@@ -73,7 +74,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TLS_CLIENT_CA_FILE: %w", err)
 	}
-	s := &Server{o: o, metrics: telemetry.NewMetrics(), secure: base.Scheme == "https"}
+	s := &Server{o: o, vault: vault, metrics: telemetry.NewMetrics(), secure: base.Scheme == "https"}
 	s.store, err = store.Open(ctx, store.Options{
 		AppURL: o.Config.PostgresURL, PlatformURL: o.Config.PlatformURL, Pooled: o.Config.Pooler == config.TransactionPooler,
 	})
@@ -219,7 +220,7 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 
 // work does jobs until ctx is done and those in progress have ended.
 func (s *Server) work(ctx context.Context) {
-	err := jobs.Run(ctx, jobs.Deps{Store: s.store, Registry: s.registry, Pool: s.pool, Log: s.o.Log, Grace: s.o.Config.ShutdownGrace})
+	err := jobs.Run(ctx, jobs.Deps{Store: s.store, Registry: s.registry, Vault: s.vault, Pool: s.pool, Log: s.o.Log, Grace: s.o.Config.ShutdownGrace})
 	if err != nil {
 		s.o.Log.ErrorContext(ctx, "jobs_ended", "error", err.Error())
 	}
