@@ -17,7 +17,6 @@ import (
 	"parako/internal/audit"
 	"parako/internal/config"
 	"parako/internal/keyring"
-	"parako/internal/secret"
 	"parako/internal/store"
 	"parako/internal/tenant"
 )
@@ -113,7 +112,7 @@ func auditVerify(ctx context.Context, p *process, args []string) error {
 	defer s.Close()
 	kept := map[uuid.UUID]exportedSeal{}
 	if *against != "" {
-		if kept, err = p.keptSeals(ctx, s, *against, *jwks); err != nil {
+		if kept, err = keptSeals(ctx, s, *against, *jwks); err != nil {
 			return err
 		}
 	}
@@ -276,34 +275,55 @@ func auditExport(ctx context.Context, p *process, args []string) error {
 	return nil
 }
 
-// platformKeys opens the keys of the platform's tenant, or of the built-in one where there is no platform.
+// platformKeys opens the keys of the platform.
 func (p *process) platformKeys(ctx context.Context, s *store.Store) (*keyring.Ring, error) {
 	c, err := config.Load(p.environ)
 	if err != nil {
 		return nil, err
 	}
-	master, err := secret.ParseMasterKey(c.EncryptionKey.Reveal())
+	vault, err := tenant.NewVault(c.EncryptionKey, c.EncryptionKeyPrevious)
 	if err != nil {
-		return nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
-	}
-	id := tenant.DefaultID
-	if t, err := tenant.BySlug(ctx, s, tenant.PlatformsSlug); err == nil {
-		id = t.ID
-	} else if !errors.Is(err, tenant.ErrUnknown) {
 		return nil, err
 	}
-	return keyring.Open(ctx, s, tenant.Vault{Master: master}, id)
+	id, err := platformID(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return keyring.Open(ctx, s, vault, keyring.DefaultPolicy, id)
+}
+
+// platformID is the platform's tenant, or the built-in one where there is no platform.
+func platformID(ctx context.Context, s *store.Store) (uuid.UUID, error) {
+	t, err := tenant.BySlug(ctx, s, tenant.PlatformsSlug)
+	if errors.Is(err, tenant.ErrUnknown) {
+		return tenant.DefaultID, nil
+	}
+	return t.ID, err
+}
+
+// pastKeys are those with which an export of the last year may have been signed.
+func pastKeys(ctx context.Context, s *store.Store) (*keyring.Ring, error) {
+	id, err := platformID(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	var ring *keyring.Ring
+	err = s.ViewTenant(ctx, id, func(ctx context.Context, tx *store.Tx) (err error) {
+		ring, err = keyring.Past(ctx, tx)
+		return err
+	})
+	return ring, err
 }
 
 // keptSeals reads an export whose signature holds.
-func (p *process) keptSeals(ctx context.Context, s *store.Store, file, jwks string) (map[uuid.UUID]exportedSeal, error) {
+func keptSeals(ctx context.Context, s *store.Store, file, jwks string) (map[uuid.UUID]exportedSeal, error) {
 	jws, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read --against: %w", err)
 	}
 	var ring *keyring.Ring
 	if jwks == "" {
-		ring, err = p.platformKeys(ctx, s)
+		ring, err = pastKeys(ctx, s)
 	} else if keys, rerr := os.ReadFile(jwks); rerr != nil {
 		err = fmt.Errorf("read --jwks: %w", rerr)
 	} else {

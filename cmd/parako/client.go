@@ -14,7 +14,6 @@ import (
 	"parako/internal/config"
 	"parako/internal/oidc"
 	"parako/internal/outbound"
-	"parako/internal/secret"
 	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/tenant"
@@ -194,11 +193,7 @@ func (p *process) vault() (tenant.Vault, error) {
 	if err != nil || c.EncryptionKey.Empty() {
 		return tenant.Vault{}, err
 	}
-	master, err := secret.ParseMasterKey(c.EncryptionKey.Reveal())
-	if err != nil {
-		return tenant.Vault{}, fmt.Errorf("ENCRYPTION_KEY: %w", err)
-	}
-	return tenant.Vault{Master: master}, nil
+	return tenant.NewVault(c.EncryptionKey, c.EncryptionKeyPrevious)
 }
 
 // fetchSector looks at the sector_identifier_uri of a client that was before and is about to become m. It calls what servers

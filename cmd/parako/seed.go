@@ -105,7 +105,7 @@ func seed(ctx context.Context, c config.Config, o devOptions) (seeded, error) {
 		return seeded{}, err
 	}
 	defer s.Close()
-	master, err := secret.ParseMasterKey(c.EncryptionKey.Reveal())
+	vault, err := tenant.NewVault(c.EncryptionKey, c.EncryptionKeyPrevious)
 	if err != nil {
 		return seeded{}, err
 	}
@@ -122,7 +122,7 @@ func seed(ctx context.Context, c config.Config, o devOptions) (seeded, error) {
 		},
 	}
 	for _, brand := range demoBrands() {
-		t, err := seedTenant(ctx, s, master, base, brand, out.Demo)
+		t, err := seedTenant(ctx, s, vault, base, brand, out.Demo)
 		if err != nil {
 			return seeded{}, fmt.Errorf("tenant %s: %w", brand.slug, err)
 		}
@@ -131,7 +131,7 @@ func seed(ctx context.Context, c config.Config, o devOptions) (seeded, error) {
 	return out, nil
 }
 
-func seedTenant(ctx context.Context, s *store.Store, master secret.MasterKey, base *url.URL, b demoBrand, demo string) (seededTenant, error) {
+func seedTenant(ctx context.Context, s *store.Store, vault tenant.Vault, base *url.URL, b demoBrand, demo string) (seededTenant, error) {
 	t, err := tenant.Create(ctx, s, tenant.New{Slug: b.slug, DisplayName: b.name, Operator: "dev"})
 	if errors.Is(err, tenant.ErrSlugTaken) {
 		t, err = tenant.BySlug(ctx, s, b.slug)
@@ -141,7 +141,7 @@ func seedTenant(ctx context.Context, s *store.Store, master secret.MasterKey, ba
 	}
 	out := seededTenant{
 		Slug: t.Slug, Name: b.name, Issuer: t.Issuer(base, oidc.Mount),
-		Users: []seededUser{{Identifier: b.person.Email, Password: memorable(master, t.ID, "dev-password")}},
+		Users: []seededUser{{Identifier: b.person.Email, Password: memorable(vault.Master, t.ID, "dev-password")}},
 	}
 	var hash string
 	err = s.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
@@ -166,18 +166,18 @@ func seedTenant(ctx context.Context, s *store.Store, master secret.MasterKey, ba
 	if err != nil {
 		return seededTenant{}, fmt.Errorf("user: %w", err)
 	}
-	out.Clients, err = seedClients(ctx, s, master, t, b, demo)
+	out.Clients, err = seedClients(ctx, s, vault, t, b, demo)
 	return out, err
 }
 
 // seedClients registers a confidential and a public client, or moves those of an earlier run to today's ports.
-func seedClients(ctx context.Context, s *store.Store, master secret.MasterKey, t tenant.Tenant, b demoBrand, demo string) ([]seededClient, error) {
+func seedClients(ctx context.Context, s *store.Store, vault tenant.Vault, t tenant.Tenant, b demoBrand, demo string) ([]seededClient, error) {
 	redirects := unique("http://localhost:9008/callback", "http://127.0.0.1/callback", demo+"/callback")
 	logouts := unique("http://localhost:9008/", "http://127.0.0.1:9008/", demo+"/")
 	var list []seededClient
 	for _, n := range []oidc.NewClient{
 		{
-			ID: b.slug + "-web", Preset: oidc.PresetWeb, Secret: memorable(master, t.ID, "dev-client-secret"),
+			ID: b.slug + "-web", Preset: oidc.PresetWeb, Secret: memorable(vault.Master, t.ID, "dev-client-secret"),
 			ClientMetadata: oidc.ClientMetadata{Name: b.name + " demo application"},
 		},
 		{ID: b.slug + "-spa", Preset: oidc.PresetSPA, ClientMetadata: oidc.ClientMetadata{Name: b.name + " single-page application"}},
@@ -191,7 +191,7 @@ func seedClients(ctx context.Context, s *store.Store, master secret.MasterKey, t
 			if err != nil || moved > 0 {
 				return err
 			}
-			_, err = oidc.RegisterClient(ctx, tx, tenant.Vault{Master: master}, settings.Layer{}, n)
+			_, err = oidc.RegisterClient(ctx, tx, vault, settings.Layer{}, n)
 			return err
 		})
 		if err != nil && !errors.Is(err, oidc.ErrClientTaken) {

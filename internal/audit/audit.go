@@ -44,6 +44,10 @@ const (
 	UserChanged         Type = "user.changed"
 	RegistrationRefused Type = "registration.refused"
 	KeyCreated          Type = "key.created"
+	KeyPromoted         Type = "key.promoted"
+	KeyRetired          Type = "key.retired"
+	KeyRevoked          Type = "key.revoked"
+	DataKeyRewrapped    Type = "data_key.rewrapped"
 	SettingsChanged     Type = "settings.changed"
 
 	DomainAdded    Type = "domain.added"

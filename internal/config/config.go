@@ -68,6 +68,8 @@ type Config struct {
 
 	// EncryptionKey is the master key: 32 bytes as 64 hex or 44 base64 characters.
 	EncryptionKey secret.String `env:"ENCRYPTION_KEY"`
+	// EncryptionKeyPrevious opens what is wrapped by another master key while one replaces the other. Empty: there is none.
+	EncryptionKeyPrevious secret.String `env:"ENCRYPTION_KEY_PREVIOUS"`
 
 	// TrustedProxies are the peers whose X-Forwarded-* and tenant headers count. Empty: nobody's.
 	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
@@ -283,6 +285,11 @@ func (c Config) ForServe() error {
 	}
 	if _, err := secret.ParseMasterKey(c.EncryptionKey.Reveal()); err != nil {
 		fault("ENCRYPTION_KEY: %v", err)
+	}
+	if !c.EncryptionKeyPrevious.Empty() {
+		if _, err := secret.ParseMasterKey(c.EncryptionKeyPrevious.Reveal()); err != nil {
+			fault("ENCRYPTION_KEY_PREVIOUS: %v", err)
+		}
 	}
 	for _, source := range c.MultiTenancy.ExtractionPriority {
 		if source != "header" && source != "subdomain" {

@@ -157,6 +157,10 @@ func TestFaults(t *testing.T) {
 			changes: []string{"ENCRYPTION_KEY=" + strings.Repeat("0", 64)},
 			want:    []string{"ENCRYPTION_KEY: master key is not random (make one with: openssl rand -hex 32)"},
 		},
+		"a short key beside the new one": {
+			changes: []string{"ENCRYPTION_KEY_PREVIOUS=" + canary},
+			want:    []string{"ENCRYPTION_KEY_PREVIOUS: master key must be 64 hex digits or 44 characters of base64 (make one with: openssl rand -hex 32)"},
+		},
 		"a base URL with a password": {
 			changes: []string{"DEPLOYMENT_URL=https://me:" + canary + "@id.example.com"},
 			want:    []string{"DEPLOYMENT_URL must be a scheme and a host, such as https://id.example.com"},

@@ -242,7 +242,7 @@ type Session struct {
 	EndedAt     *time.Time
 }
 
-// private_key is PKCS 8, sealed with the tenant's data key. The algorithm tells signing keys from those for encryption (RSA-OAEP-256, ECDH-ES).
+// private_key is PKCS 8, sealed with the tenant's data key, and empty once nothing needs it. The algorithm tells signing keys from those for encryption (RSA-OAEP-256, ECDH-ES).
 type SigningKey struct {
 	TenantID   uuid.UUID
 	ID         uuid.UUID
@@ -254,6 +254,13 @@ type SigningKey struct {
 	PrivateKey []byte
 	CreatedAt  time.Time
 	RotatedAt  *time.Time
+	PromoteAt  *time.Time
+	PromotedAt *time.Time
+	// The longest time for which something made with the key can be needed, as far as the tenant was configured while the key signed.
+	OverlapSeconds int32
+	VerifyUntil    *time.Time
+	RetiredAt      *time.Time
+	Revoked        bool
 }
 
 type Tenant struct {

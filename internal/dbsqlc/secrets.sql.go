@@ -8,6 +8,7 @@ package dbsqlc
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -49,9 +50,61 @@ func (q *Queries) DataKeyGet(ctx context.Context, tenantID uuid.UUID) (DataKey, 
 	return i, err
 }
 
+const dataKeyRewrap = `-- name: DataKeyRewrap :execrows
+UPDATE parako.data_keys
+   SET master_key_id = $1,
+       wrapped = $2
+ WHERE tenant_id = $3
+   AND master_key_id = $4
+`
+
+type DataKeyRewrapParams struct {
+	MasterKeyID string
+	Wrapped     []byte
+	TenantID    uuid.UUID
+	Before      string
+}
+
+// DataKeyRewrap replaces the wrapping of a data key that is still as it was read.
+func (q *Queries) DataKeyRewrap(ctx context.Context, arg DataKeyRewrapParams) (int64, error) {
+	result, err := q.db.Exec(ctx, dataKeyRewrap,
+		arg.MasterKeyID,
+		arg.Wrapped,
+		arg.TenantID,
+		arg.Before,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const signingKeyAdopt = `-- name: SigningKeyAdopt :execrows
+UPDATE parako.signing_keys
+   SET promoted_at = created_at
+ WHERE tenant_id = $1
+   AND id = $2
+   AND promoted
+   AND promoted_at IS NULL
+`
+
+type SigningKeyAdoptParams struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+}
+
+// SigningKeyAdopt dates a signer that a release before this one made, once.
+func (q *Queries) SigningKeyAdopt(ctx context.Context, arg SigningKeyAdoptParams) (int64, error) {
+	result, err := q.db.Exec(ctx, signingKeyAdopt, arg.TenantID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const signingKeyCreate = `-- name: SigningKeyCreate :execrows
-INSERT INTO parako.signing_keys (id, kid, alg, status, promoted, public_jwk, private_key)
-VALUES ($1, $2, $3, 'active', true, $4, $5)
+INSERT INTO parako.signing_keys (id, kid, alg, status, promoted, public_jwk, private_key, promoted_at)
+VALUES ($1, $2, $3, 'active', true, $4, $5, now())
     ON CONFLICT (tenant_id, alg) WHERE status = 'active' AND promoted DO NOTHING
 `
 
@@ -78,15 +131,119 @@ func (q *Queries) SigningKeyCreate(ctx context.Context, arg SigningKeyCreatePara
 	return result.RowsAffected(), nil
 }
 
+const signingKeyDelete = `-- name: SigningKeyDelete :execrows
+DELETE FROM parako.signing_keys
+ WHERE tenant_id = $1
+   AND id = $2
+   AND status = 'retired'
+   AND retired_at < $3::timestamptz
+`
+
+type SigningKeyDeleteParams struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+	Before   time.Time
+}
+
+// SigningKeyDelete removes a key that was retired before a moment.
+func (q *Queries) SigningKeyDelete(ctx context.Context, arg SigningKeyDeleteParams) (int64, error) {
+	result, err := q.db.Exec(ctx, signingKeyDelete, arg.TenantID, arg.ID, arg.Before)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const signingKeyDemote = `-- name: SigningKeyDemote :execrows
+UPDATE parako.signing_keys
+   SET status = 'expiring',
+       promoted = false,
+       rotated_at = now(),
+       verify_until = now() + make_interval(secs => greatest(overlap_seconds, $1::integer)::float8),
+       private_key = CASE WHEN $2::boolean THEN private_key ELSE ''::bytea END
+ WHERE tenant_id = $3
+   AND id = $4
+   AND status = 'active'
+   AND promoted
+`
+
+type SigningKeyDemoteParams struct {
+	OverlapSeconds int32
+	Opens          bool
+	TenantID       uuid.UUID
+	ID             uuid.UUID
+}
+
+// SigningKeyDemote ends the signing of a key. Nothing needs its private half any more, unless it opens what others encrypt.
+func (q *Queries) SigningKeyDemote(ctx context.Context, arg SigningKeyDemoteParams) (int64, error) {
+	result, err := q.db.Exec(ctx, signingKeyDemote,
+		arg.OverlapSeconds,
+		arg.Opens,
+		arg.TenantID,
+		arg.ID,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const signingKeyHistory = `-- name: SigningKeyHistory :many
+SELECT tenant_id, id, kid, alg, status, promoted, public_jwk, private_key, created_at, rotated_at, promote_at, promoted_at, overlap_seconds, verify_until, retired_at, revoked
+  FROM parako.signing_keys
+ WHERE tenant_id = $1
+ ORDER BY created_at DESC, id DESC
+`
+
+// SigningKeyHistory returns every key there is, the newest first.
+func (q *Queries) SigningKeyHistory(ctx context.Context, tenantID uuid.UUID) ([]SigningKey, error) {
+	rows, err := q.db.Query(ctx, signingKeyHistory, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SigningKey
+	for rows.Next() {
+		var i SigningKey
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.ID,
+			&i.Kid,
+			&i.Alg,
+			&i.Status,
+			&i.Promoted,
+			&i.PublicJWK,
+			&i.PrivateKey,
+			&i.CreatedAt,
+			&i.RotatedAt,
+			&i.PromoteAt,
+			&i.PromotedAt,
+			&i.OverlapSeconds,
+			&i.VerifyUntil,
+			&i.RetiredAt,
+			&i.Revoked,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const signingKeyList = `-- name: SigningKeyList :many
-SELECT tenant_id, id, kid, alg, status, promoted, public_jwk, private_key, created_at, rotated_at
+SELECT tenant_id, id, kid, alg, status, promoted, public_jwk, private_key, created_at, rotated_at, promote_at, promoted_at, overlap_seconds, verify_until, retired_at, revoked
   FROM parako.signing_keys
  WHERE tenant_id = $1
    AND status <> 'retired'
+   AND (verify_until IS NULL OR verify_until > now())
  ORDER BY (status = 'active' AND promoted) DESC, created_at DESC, id DESC
 `
 
-// SigningKeyList returns every key whose public half is published: the signer of each algorithm first, then the newest.
+// SigningKeyList returns every key whose public half is published: the signer of each algorithm first, then the newest. A key
+// whose time is over is left out, also while nobody has retired it yet.
 func (q *Queries) SigningKeyList(ctx context.Context, tenantID uuid.UUID) ([]SigningKey, error) {
 	rows, err := q.db.Query(ctx, signingKeyList, tenantID)
 	if err != nil {
@@ -107,6 +264,12 @@ func (q *Queries) SigningKeyList(ctx context.Context, tenantID uuid.UUID) ([]Sig
 			&i.PrivateKey,
 			&i.CreatedAt,
 			&i.RotatedAt,
+			&i.PromoteAt,
+			&i.PromotedAt,
+			&i.OverlapSeconds,
+			&i.VerifyUntil,
+			&i.RetiredAt,
+			&i.Revoked,
 		); err != nil {
 			return nil, err
 		}
@@ -116,4 +279,179 @@ func (q *Queries) SigningKeyList(ctx context.Context, tenantID uuid.UUID) ([]Sig
 		return nil, err
 	}
 	return items, nil
+}
+
+const signingKeyLock = `-- name: SigningKeyLock :many
+SELECT tenant_id, id, kid, alg, status, promoted, public_jwk, private_key, created_at, rotated_at, promote_at, promoted_at, overlap_seconds, verify_until, retired_at, revoked
+  FROM parako.signing_keys
+ WHERE tenant_id = $1
+ ORDER BY id
+   FOR UPDATE
+`
+
+// SigningKeyLock keeps everybody else from the tenant's keys until the transaction ends: whoever changes one begins here.
+func (q *Queries) SigningKeyLock(ctx context.Context, tenantID uuid.UUID) ([]SigningKey, error) {
+	rows, err := q.db.Query(ctx, signingKeyLock, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SigningKey
+	for rows.Next() {
+		var i SigningKey
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.ID,
+			&i.Kid,
+			&i.Alg,
+			&i.Status,
+			&i.Promoted,
+			&i.PublicJWK,
+			&i.PrivateKey,
+			&i.CreatedAt,
+			&i.RotatedAt,
+			&i.PromoteAt,
+			&i.PromotedAt,
+			&i.OverlapSeconds,
+			&i.VerifyUntil,
+			&i.RetiredAt,
+			&i.Revoked,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const signingKeyOverlap = `-- name: SigningKeyOverlap :exec
+UPDATE parako.signing_keys
+   SET overlap_seconds = $1
+ WHERE tenant_id = $2
+   AND status = 'active'
+   AND promoted
+   AND overlap_seconds < $1
+`
+
+type SigningKeyOverlapParams struct {
+	OverlapSeconds int32
+	TenantID       uuid.UUID
+}
+
+// SigningKeyOverlap raises how long something made with the tenant's signers can be needed.
+func (q *Queries) SigningKeyOverlap(ctx context.Context, arg SigningKeyOverlapParams) error {
+	_, err := q.db.Exec(ctx, signingKeyOverlap, arg.OverlapSeconds, arg.TenantID)
+	return err
+}
+
+const signingKeyPromote = `-- name: SigningKeyPromote :execrows
+UPDATE parako.signing_keys
+   SET promoted = true,
+       promoted_at = now()
+ WHERE tenant_id = $1
+   AND id = $2
+   AND status = 'active'
+   AND NOT promoted
+   AND ($3::boolean OR promote_at <= now())
+`
+
+type SigningKeyPromoteParams struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+	Early    bool
+}
+
+// SigningKeyPromote has a published key sign, when it is time or early.
+func (q *Queries) SigningKeyPromote(ctx context.Context, arg SigningKeyPromoteParams) (int64, error) {
+	result, err := q.db.Exec(ctx, signingKeyPromote, arg.TenantID, arg.ID, arg.Early)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const signingKeyPublish = `-- name: SigningKeyPublish :execrows
+INSERT INTO parako.signing_keys (id, kid, alg, status, promoted, public_jwk, private_key, promote_at)
+VALUES ($1, $2, $3, 'active', false, $4, $5, now() + make_interval(secs => $6::float8))
+    ON CONFLICT (tenant_id, alg) WHERE status = 'active' AND NOT promoted DO NOTHING
+`
+
+type SigningKeyPublishParams struct {
+	ID           uuid.UUID
+	Kid          string
+	Alg          string
+	PublicJWK    json.RawMessage
+	PrivateKey   []byte
+	DelaySeconds float64
+}
+
+// SigningKeyPublish adds a key that will sign, unless the algorithm has such a one already.
+func (q *Queries) SigningKeyPublish(ctx context.Context, arg SigningKeyPublishParams) (int64, error) {
+	result, err := q.db.Exec(ctx, signingKeyPublish,
+		arg.ID,
+		arg.Kid,
+		arg.Alg,
+		arg.PublicJWK,
+		arg.PrivateKey,
+		arg.DelaySeconds,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const signingKeyRetire = `-- name: SigningKeyRetire :execrows
+UPDATE parako.signing_keys
+   SET status = 'retired',
+       promoted = false,
+       private_key = '',
+       retired_at = now()
+ WHERE tenant_id = $1
+   AND id = $2
+   AND status = 'expiring'
+   AND verify_until <= now()
+`
+
+type SigningKeyRetireParams struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+}
+
+// SigningKeyRetire erases a key whose time is over.
+func (q *Queries) SigningKeyRetire(ctx context.Context, arg SigningKeyRetireParams) (int64, error) {
+	result, err := q.db.Exec(ctx, signingKeyRetire, arg.TenantID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const signingKeyRevoke = `-- name: SigningKeyRevoke :execrows
+UPDATE parako.signing_keys
+   SET status = 'retired',
+       promoted = false,
+       private_key = '',
+       retired_at = now(),
+       revoked = true
+ WHERE tenant_id = $1
+   AND id = $2
+   AND status <> 'retired'
+`
+
+type SigningKeyRevokeParams struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+}
+
+// SigningKeyRevoke erases a key whatever it does.
+func (q *Queries) SigningKeyRevoke(ctx context.Context, arg SigningKeyRevokeParams) (int64, error) {
+	result, err := q.db.Exec(ctx, signingKeyRevoke, arg.TenantID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

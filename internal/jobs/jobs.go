@@ -47,6 +47,7 @@ const (
 type Deps struct {
 	Store    *store.Store
 	Registry *tenant.Registry
+	Vault    tenant.Vault
 	Pool     *oidc.Pool
 	Domains  *tenant.Registrar
 	// Changed tells all instances of a tenant's new revision.
@@ -91,6 +92,9 @@ func (d Deps) client() (*river.Client[pgx.Tx], error) {
 	all := river.NewWorkers()
 	river.AddWorker(all, &logoutWorker{deps: d})
 	river.AddWorker(all, &domainWorker{deps: d})
+	river.AddWorker(all, &keyWorker[rotationArgs]{deps: d})
+	river.AddWorker(all, &keyWorker[promotionArgs]{deps: d})
+	river.AddWorker(all, &keyWorker[retirementArgs]{deps: d})
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Schema: schema, Workers: all, Logger: slog.New(quiet{d.Log.Handler()}), Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
 		PollOnly: true, FetchPollInterval: pollInterval, JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,

@@ -1,6 +1,6 @@
 // Package keyring owns a tenant's keys: one signer per algorithm, made when the tenant is first used or first needs it, and
 // where the tenant takes encrypted requests a key for each way of encrypting, sealed with the tenant's data key at rest, and
-// published as a JSON Web Key Set.
+// published as a JSON Web Key Set. It replaces them ([Rotate], [Promote], [Revoke]) and the master key ([Rewrap]).
 //
 // It refuses to sign with a key that is only published, to verify or decrypt with an algorithm other than the key's own, and
 // to let a private key out. A [Ring] is an immutable snapshot. Start reading at [Open].
@@ -64,9 +64,11 @@ type Ring struct {
 // Open loads the ring of a tenant, making what is missing: the data key, a key for every algorithm that all tenants have, and
 // one for each of more, which are of [Algorithms] or [Encryptions]. Of two instances that do so at once, one wins per algorithm
 // and both use its key.
-func Open(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID, more ...string) (*Ring, error) {
+//
+// The policy is that of tokens which are signed with the ring from now on: the keys are remembered to be needed for its overlap.
+func Open(ctx context.Context, s *store.Store, vault tenant.Vault, p Policy, id uuid.UUID, more ...string) (*Ring, error) {
 	wanted := append(slices.Clone(always), more...)
-	ring, missing, err := load(ctx, s, vault, id, wanted)
+	ring, missing, err := load(ctx, s, vault, p, id, wanted)
 	if err != nil || len(missing) == 0 {
 		return ring, err
 	}
@@ -83,7 +85,7 @@ func Open(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID,
 			return err
 		}
 		for _, key := range fresh {
-			if err := insert(ctx, tx, sealer, key); err != nil {
+			if err := insert(ctx, tx, sealer, key, audit.System()); err != nil {
 				return fmt.Errorf("store %s key: %w", key.Algorithm, err)
 			}
 		}
@@ -92,7 +94,7 @@ func Open(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID,
 	if err != nil {
 		return nil, err
 	}
-	ring, missing, err = load(ctx, s, vault, id, wanted)
+	ring, missing, err = load(ctx, s, vault, p, id, wanted)
 	if err == nil && len(missing) > 0 {
 		err = fmt.Errorf("no key for %v", missing)
 	}
@@ -117,7 +119,7 @@ func Ensure(ctx context.Context, tx *store.Tx, vault tenant.Vault, alg jose.Sign
 	if err != nil {
 		return fmt.Errorf("generate %s key: %w", alg, err)
 	}
-	if err := insert(ctx, tx, sealer, key); err != nil {
+	if err := insert(ctx, tx, sealer, key, audit.System()); err != nil {
 		return fmt.Errorf("store %s key: %w", alg, err)
 	}
 	_, err = tx.TenantTouch(ctx, tx.Tenant())
@@ -125,9 +127,9 @@ func Ensure(ctx context.Context, tx *store.Tx, vault tenant.Vault, alg jose.Sign
 }
 
 // signs reports whether a key is the one of its algorithm that is used.
-func signs(r dbsqlc.SigningKey) bool { return r.Status == "active" && r.Promoted }
+func signs(r dbsqlc.SigningKey) bool { return r.Status == Active && r.Promoted }
 
-func load(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID, wanted []string) (*Ring, []string, error) {
+func load(ctx context.Context, s *store.Store, vault tenant.Vault, p Policy, id uuid.UUID, wanted []string) (*Ring, []string, error) {
 	ring := &Ring{signers: map[string]jose.JSONWebKey{}, openers: map[string]jose.JSONWebKey{}, public: map[string]jose.JSONWebKey{}}
 	var set jose.JSONWebKeySet
 	err := s.InTenant(ctx, id, func(ctx context.Context, tx *store.Tx) error {
@@ -139,6 +141,7 @@ func load(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID,
 		if err != nil {
 			return err
 		}
+		short := false
 		for _, r := range rows {
 			var pub jose.JSONWebKey
 			if err := json.Unmarshal(r.PublicJWK, &pub); err != nil {
@@ -156,10 +159,19 @@ func load(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID,
 			}
 			if signs(r) {
 				ring.signers[r.Alg] = private
+				if r.PromotedAt == nil {
+					if err := adopt(ctx, tx, r.ID); err != nil {
+						return err
+					}
+				}
+				short = short || r.OverlapSeconds < p.overlapSeconds()
 			}
 			if opens {
 				ring.openers[r.Kid] = private
 			}
+		}
+		if short {
+			return tx.Later().SigningKeyOverlap(ctx, dbsqlc.SigningKeyOverlapParams{TenantID: id, OverlapSeconds: p.overlapSeconds()})
 		}
 		return nil
 	})
@@ -176,6 +188,15 @@ func load(ctx context.Context, s *store.Store, vault tenant.Vault, id uuid.UUID,
 		}
 	}
 	return ring, missing, nil
+}
+
+// adopt gives a signer that an older release made the job that replaces it, once.
+func adopt(ctx context.Context, tx *store.Tx, id uuid.UUID) error {
+	n, err := tx.SigningKeyAdopt(ctx, dbsqlc.SigningKeyAdoptParams{TenantID: tx.Tenant(), ID: id})
+	if err != nil || n == 0 {
+		return err
+	}
+	return tx.Enqueue(ctx, store.JobKeyRotation, id)
 }
 
 func generate(alg string) (jose.JSONWebKey, error) {
@@ -211,33 +232,41 @@ func generate(alg string) (jose.JSONWebKey, error) {
 	return key, nil
 }
 
-func insert(ctx context.Context, tx *store.Tx, sealer *secret.Sealer, key jose.JSONWebKey) error {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return err
-	}
-	public, err := key.Public().MarshalJSON()
-	if err != nil {
-		return err
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key.Key)
-	if err != nil {
-		return err
-	}
-	sealed, err := sealer.Seal("signing_keys", "private_key", key.KeyID, private)
+// insert adds a key that signs at once, unless another does, and the job that replaces it some day.
+func insert(ctx context.Context, tx *store.Tx, sealer *secret.Sealer, key jose.JSONWebKey, by audit.Party) error {
+	made, err := seal(sealer, key)
 	if err != nil {
 		return err
 	}
 	n, err := tx.SigningKeyCreate(ctx, dbsqlc.SigningKeyCreateParams{
-		ID: id, Kid: key.KeyID, Alg: key.Algorithm, PublicJWK: public, PrivateKey: sealed,
+		ID: made.ID, Kid: made.Kid, Alg: made.Alg, PublicJWK: made.PublicJWK, PrivateKey: made.PrivateKey,
 	})
 	if err != nil || n == 0 {
 		return err
 	}
-	return audit.Record(ctx, tx, audit.Event{
-		Type: audit.KeyCreated, Status: audit.Success, Actor: audit.System(),
-		Target: audit.Thing("signing_key", key.KeyID), Detail: map[string]string{"alg": key.Algorithm},
-	})
+	return errors.Join(recordKey(ctx, tx, audit.KeyCreated, by, made, nil), tx.Enqueue(ctx, store.JobKeyRotation, made.ID))
+}
+
+// seal makes the parts of a key's row that are known before it has a state.
+func seal(sealer *secret.Sealer, key jose.JSONWebKey) (dbsqlc.SigningKey, error) {
+	failed := dbsqlc.SigningKey{}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return failed, err
+	}
+	public, err := key.Public().MarshalJSON()
+	if err != nil {
+		return failed, err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key.Key)
+	if err != nil {
+		return failed, err
+	}
+	sealed, err := sealer.Seal("signing_keys", "private_key", key.KeyID, private)
+	if err != nil {
+		return failed, err
+	}
+	return dbsqlc.SigningKey{ID: id, Kid: key.KeyID, Alg: key.Algorithm, PublicJWK: public, PrivateKey: sealed}, nil
 }
 
 func unseal(sealer *secret.Sealer, r dbsqlc.SigningKey) (jose.JSONWebKey, error) {
@@ -325,16 +354,14 @@ func (r *Ring) Decrypt(token string) ([]byte, error) {
 	if err != nil {
 		return nil, ErrInvalid
 	}
-	key, ok := r.openers[jwe.Header.KeyID]
-	if !ok && jwe.Header.KeyID == "" {
-		key, ok = r.signers[jwe.Header.Algorithm] // Without a kid the key of the algorithm is meant.
+	for kid, key := range r.openers {
+		// Without a kid any key of the algorithm may be meant: there are several while one replaces the other.
+		if key.Algorithm != jwe.Header.Algorithm || jwe.Header.KeyID != "" && jwe.Header.KeyID != kid {
+			continue
+		}
+		if text, err := jwe.Decrypt(key.Key); err == nil {
+			return text, nil
+		}
 	}
-	if !ok || key.Algorithm != jwe.Header.Algorithm {
-		return nil, ErrInvalid
-	}
-	text, err := jwe.Decrypt(key.Key)
-	if err != nil {
-		return nil, ErrInvalid
-	}
-	return text, nil
+	return nil, ErrInvalid
 }

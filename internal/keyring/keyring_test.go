@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"parako/internal/audit"
 	"parako/internal/secret"
 	"parako/internal/store"
 	"parako/internal/tenant"
@@ -33,7 +34,7 @@ var everyones = []jose.SignatureAlgorithm{RS256, ES256, EdDSA}
 
 func open(t *testing.T, s *store.Store, vault tenant.Vault, id uuid.UUID) *Ring {
 	t.Helper()
-	ring, err := Open(t.Context(), s, vault, id)
+	ring, err := Open(t.Context(), s, vault, DefaultPolicy, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ func TestOpenMakesOneKeyPerAlgorithmHoweverManyAskAtOnce(t *testing.T) {
 	failed := make([]error, len(rings))
 	var all sync.WaitGroup
 	for i := range rings {
-		all.Go(func() { rings[i], failed[i] = Open(t.Context(), s, vault, org.ID) })
+		all.Go(func() { rings[i], failed[i] = Open(t.Context(), s, vault, DefaultPolicy, org.ID) })
 	}
 	all.Wait()
 	if err := errors.Join(failed...); err != nil {
@@ -96,7 +97,7 @@ SELECT concat_ws(' ', e.status, e.actor_type, e.target_type, e.detail->>'alg', e
 func TestOpenOfAnUnknownTenant(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewDB(t).Store(t)
-	if ring, err := Open(t.Context(), s, testkit.Vault(t), uuid.New()); err == nil {
+	if ring, err := Open(t.Context(), s, testkit.Vault(t), DefaultPolicy, uuid.New()); err == nil {
 		t.Errorf("Open = %v, want an error", ring)
 	}
 }
@@ -203,7 +204,7 @@ func TestSealedKeysOpenOnlyWhereTheyWereMade(t *testing.T) {
 	)
 	refused := func(t *testing.T, org uuid.UUID, vault tenant.Vault, want error) {
 		t.Helper()
-		if ring, err := Open(t.Context(), s, vault, org); err == nil || want != nil && !errors.Is(err, want) {
+		if ring, err := Open(t.Context(), s, vault, DefaultPolicy, org); err == nil || want != nil && !errors.Is(err, want) {
 			t.Errorf("Open = %v, %v, want an error such as %v", ring, err, want)
 		}
 	}
@@ -279,7 +280,7 @@ func TestAKeyStopsSigningBeforeItStopsVerifying(t *testing.T) {
 		t.Errorf("published keys %q, want four with the expiring one %s last", kids, old)
 	}
 
-	db.Ask(t, org, "UPDATE parako.signing_keys SET status = 'retired' WHERE kid = $1", old)
+	db.Ask(t, org, "UPDATE parako.signing_keys SET status = 'retired', private_key = '' WHERE kid = $1", old)
 	retired := open(t, s, vault, org)
 	if _, err := retired.Verify(token, "JWT"); !errors.Is(err, ErrInvalid) {
 		t.Errorf("Verify by a retired key = %v, want %v", err, ErrInvalid)
@@ -308,7 +309,7 @@ func TestAKeyIsPublishedBeforeItSigns(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return insert(ctx, tx, sealer, next)
+		return insert(ctx, tx, sealer, next, audit.System())
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -380,7 +381,7 @@ func TestDecrypt(t *testing.T) {
 	db := testkit.NewDB(t)
 	s, vault := db.Store(t), testkit.Vault(t)
 	openWith := func(id uuid.UUID) *Ring {
-		ring, err := Open(t.Context(), s, vault, id, string(jose.RSA_OAEP_256), string(jose.ECDH_ES))
+		ring, err := Open(t.Context(), s, vault, DefaultPolicy, id, string(jose.RSA_OAEP_256), string(jose.ECDH_ES))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,10 +7,14 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/labstack/echo/v4"
+
+	"parako/internal/keyring"
 )
 
 // document is a rendered public document, the same for every caller until the provider is replaced.
@@ -25,8 +29,8 @@ func newDocument(contentType string, body []byte) document {
 	return document{contentType: contentType, body: body, etag: `"` + hex.EncodeToString(sum[:16]) + `"`}
 }
 
-// documentMaxAge bounds how long caches keep a document, in seconds: short, because a replaced key must be seen soon.
-const documentMaxAge = "300"
+// documentMaxAge bounds how long caches keep a document, in seconds: short, because a new key signs only after that long.
+var documentMaxAge = strconv.Itoa(int(keyring.CacheTime / time.Second))
 
 // serve answers with the document, or with 304 when the caller has it. Caches must tell hosts apart: another tenant's host
 // has another document at the same path.

@@ -8,11 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/ory/fosite"
 
 	"parako/internal/secret"
-	"parako/internal/tenant"
 )
 
 // The prefixes of opaque tokens tell the kinds apart and let scanners find leaked ones.
@@ -37,8 +35,9 @@ type opaqueTokens struct {
 	now func() time.Time
 }
 
-func tokensOf(vault tenant.Vault, id uuid.UUID, now func() time.Time) opaqueTokens {
-	return opaqueTokens{key: vault.Master.Derive(id, "oauth-hmac-v1", 32), now: now}
+// tokensOf derives the MAC's key from the tenant's data key, which outlives the master key.
+func tokensOf(sealer *secret.Sealer, now func() time.Time) opaqueTokens {
+	return opaqueTokens{key: sealer.Derive("oauth-hmac-v1", 32), now: now}
 }
 
 // mint makes a token from its random half, and returns it with its signature.

@@ -83,7 +83,7 @@ func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, er
 	if err != nil {
 		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
 	}
-	keys, err := keyring.Open(ctx, deps.Store, deps.Vault, t.ID, extraKeys(set)...)
+	keys, err := keyring.Open(ctx, deps.Store, deps.Vault, KeyPolicy(set), t.ID, extraKeys(set)...)
 	if err != nil {
 		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
 	}
@@ -97,9 +97,9 @@ func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, er
 	}
 	p := &Provider{
 		Tenant: t, Settings: set, Issuer: t.Issuer(deps.Base, Mount), deps: deps, platform: platform, keys: keys, sealer: sealer,
-		tokens: tokensOf(deps.Vault, t.ID, deps.Now),
-		nonces: deps.Vault.Master.Derive(t.ID, "dpop-nonce-v1", 32), pairwise: deps.Vault.Master.Derive(t.ID, "pairwise-v1", 32),
-		states: deps.Vault.Master.Derive(t.ID, "browser-state-v1", 32),
+		tokens: tokensOf(sealer, deps.Now),
+		nonces: sealer.Derive("dpop-nonce-v1", 32), pairwise: sealer.Derive("pairwise-v1", 32),
+		states: sealer.Derive("browser-state-v1", 32),
 		jwks:   newDocument("application/jwk-set+json", keys.JWKS()),
 	}
 	if p.discovery, err = discoveryDocument(p); err != nil {
@@ -107,6 +107,24 @@ func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, er
 	}
 	p.oauth2 = compose(p)
 	return p, nil
+}
+
+// KeyPolicy says when the keys of a tenant with these settings are replaced. A key is needed for as long as the longest token that
+// it may have signed lives, or comes back as the hint of a session (OpenID Connect RP-Initiated Logout section 2).
+func KeyPolicy(set settings.Settings) keyring.Policy {
+	store := set.Security.KeyStore
+	p := keyring.Policy{
+		Interval:       time.Duration(store.RotationIntervalDays) * 24 * time.Hour,
+		PromotionDelay: time.Duration(store.PromotionDelayMS) * time.Millisecond,
+		Overlap:        settings.Seconds(store.OverlapWindowSeconds),
+	}
+	ttl := set.OIDC.TokenTTL
+	longest := max(ttl.AccessToken, ttl.ClientCredentials, ttl.IDToken)
+	for _, r := range set.OIDC.ResourceServers {
+		longest = max(longest, r.AccessTokenTTL)
+	}
+	p.Overlap = max(p.Overlap, settings.Seconds(longest), set.Security.Authentication.Session.Absolute())
+	return p
 }
 
 // extraKeys are the algorithms a tenant needs a key for and others do not.

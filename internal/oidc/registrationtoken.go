@@ -192,8 +192,8 @@ func CreateRegistrationToken(ctx context.Context, tx *store.Tx, vault tenant.Vau
 	if err := n.check(); err != nil {
 		return RegistrationToken{}, err
 	}
-	// The servers would not recognise what another master key made.
-	if _, err := vault.Sealer(ctx, tx); err != nil {
+	sealer, err := vault.Sealer(ctx, tx)
+	if err != nil {
 		return RegistrationToken{}, fmt.Errorf("make registration token: %w", err)
 	}
 	id, err := uuid.NewV7()
@@ -212,7 +212,7 @@ func CreateRegistrationToken(ctx context.Context, tx *store.Tx, vault tenant.Vau
 		t.ExpiresAt = &ends
 	}
 	var sig string
-	t.Token, sig = tokensOf(vault, tx.Tenant(), tx.Now).mint(initialPrefix, secret.Token())
+	t.Token, sig = tokensOf(sealer, tx.Now).mint(initialPrefix, secret.Token())
 	err = tx.RegistrationTokenCreate(ctx, dbsqlc.RegistrationTokenCreateParams{
 		ID: id, TokenDigest: tokenID(sig), Policy: policy, MaxUses: int32(n.Uses), Note: n.Note, CreatedBy: n.Actor.ID,
 		ExpiresAt: t.ExpiresAt,

@@ -23,8 +23,8 @@ const (
 	purposeWrap = "data-key-wrap-v1"
 )
 
-// MasterKey is the deployment's one key (ENCRYPTION_KEY). It seals no data itself: it wraps each tenant's data key and
-// derives each tenant's token secret, so changing it means re-wrapping one small value per tenant. It redacts itself.
+// MasterKey is the deployment's one key (ENCRYPTION_KEY). It seals no data itself and nothing that lasts is derived from it:
+// it wraps each tenant's data key, so changing it means re-wrapping one small value per tenant. It redacts itself.
 // The zero value is no key: its methods other than ID panic. Safe for concurrent use.
 type MasterKey struct {
 	key func() []byte // a closure for the reason given at String
@@ -93,13 +93,18 @@ func (m MasterKey) ID() string { return m.id }
 
 // Derive returns n bytes that depend on the key, the tenant and the purpose, and tell nothing about any of the three:
 // HKDF-SHA-256 (RFC 5869), salt = the 16 bytes of the tenant, info = purpose. The same arguments give the same bytes
-// in every release; a purpose ends in its version ("oauth-hmac-v1"). It panics without a tenant, without a purpose and
-// when n is not between 1 and 8160, all of which are mistakes of the program.
+// in every release; a purpose ends in its version ("data-key-wrap-v1"). What has to outlive the master key is derived with
+// [Sealer.Derive]. It panics without a tenant, without a purpose and when n is not between 1 and 8160, all of which are
+// mistakes of the program.
 func (m MasterKey) Derive(tenant uuid.UUID, purpose string, n int) []byte {
+	return derive(m.key(), tenant, purpose, n)
+}
+
+func derive(from []byte, tenant uuid.UUID, purpose string, n int) []byte {
 	if tenant == uuid.Nil || purpose == "" || n < 1 {
 		panic("secret: derive a key without a tenant, a purpose or a length")
 	}
-	key, err := hkdf.Key(sha256.New, m.key(), tenant[:], purpose, n)
+	key, err := hkdf.Key(sha256.New, from, tenant[:], purpose, n)
 	if err != nil {
 		panic(fmt.Sprintf("secret: derive %d bytes: %v", n, err))
 	}

@@ -123,6 +123,17 @@ func TestKnownAnswers(t *testing.T) {
 			t.Errorf("Unwrap = %x, %v, want %x", got, err, want)
 		}
 	})
+	for tenant, want := range map[uuid.UUID]string{
+		tenantA: "257b7ee0d2db459fd816b2d34e6dc5e61ecce443559c04dcd8a0b0fdbf3eb651",
+		tenantB: "95388fe44e4e9213f3e3ef56154d09360f295db9dea7fdada8e89c0afc2b2cf0",
+	} {
+		t.Run("token secret of the data key of "+tenant.String(), func(t *testing.T) {
+			t.Parallel()
+			if got := hex.EncodeToString(sealer(t, tenant, bytes.Repeat([]byte{7}, 32)).Derive("oauth-hmac-v1", 32)); got != want {
+				t.Errorf("Derive = %s, want %s", got, want)
+			}
+		})
+	}
 	t.Run("sealed value", func(t *testing.T) {
 		t.Parallel()
 		sealed, _ := hex.DecodeString("0144cd5151ea84f763c71d3124c27d2cdba486a6bec28fcafe27de0e0647e70f046a8034e04e32a26c5153c9570f55a453f9ad44d21bd7aa44")
@@ -141,6 +152,7 @@ func TestDerivePanicsOnMistakes(t *testing.T) {
 		"no purpose": func() { m.Derive(tenantA, "", 32) },
 		"no length":  func() { m.Derive(tenantA, "p-v1", 0) },
 		"too long":   func() { m.Derive(tenantA, "p-v1", 255*32+1) },
+		"sealer":     func() { sealer(t, tenantA, NewDataKey()).Derive("", 32) },
 		"zero key":   func() { MasterKey{}.Derive(tenantA, "p-v1", 32) },
 	}
 	for name, mistake := range mistakes {

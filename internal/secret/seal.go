@@ -27,6 +27,7 @@ var errNoTenant = errors.New("no tenant")
 type Sealer struct {
 	tenant uuid.UUID
 	aead   aead
+	key    func() []byte // a closure for the reason given at String
 }
 
 // NewDataKey returns 32 random bytes: a tenant's data key. Store it only as [MasterKey.Wrap] returns it.
@@ -46,8 +47,14 @@ func NewSealer(tenant uuid.UUID, dataKey []byte) (*Sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make sealer: %w", err)
 	}
-	return &Sealer{tenant: tenant, aead: a}, nil
+	return &Sealer{tenant: tenant, aead: a, key: func() []byte { return dataKey }}, nil
 }
+
+// Derive returns n bytes that depend on the tenant's data key and on the purpose and tell nothing of either: HKDF-SHA-256
+// (RFC 5869), salt = the 16 bytes of the tenant, info = purpose. The same purpose gives the same bytes for as long as the
+// tenant lives, whatever master key wraps the data key; a purpose ends in its version ("oauth-hmac-v1"). It panics without a
+// purpose and when n is not between 1 and 8160, which are mistakes of the program.
+func (s *Sealer) Derive(purpose string, n int) []byte { return derive(s.key(), s.tenant, purpose, n) }
 
 // Seal encrypts plaintext for one place; row is the row's key in its canonical text form. Two calls never give the
 // same bytes, so sealed values cannot be compared or searched. It fails when a name of the place is empty, because a

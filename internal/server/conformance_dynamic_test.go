@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -12,7 +13,10 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"parako/internal/audit"
+	"parako/internal/keyring"
 	"parako/internal/oidc"
+	"parako/internal/store"
 	"parako/internal/testkit/app"
 )
 
@@ -517,14 +521,25 @@ func refreshAfterKeyRotation(t *testing.T, c certification) {
 	expect(t, c.exchange(t, "grant_type", "refresh_token", "refresh_token", tokens.text("refresh_token")), http.StatusUnauthorized, "invalid_client")
 }
 
-// serverRotatesKeys rotates the tenant's keys in the database, as there is no command for it, and waits until the server has
-// noticed: it reads what changed every two seconds.
+// serverRotatesKeys rotates the tenant's keys as `parako keys rotate --now` does, and waits until the server has noticed: it
+// reads what changed every two seconds.
 func serverRotatesKeys(t *testing.T, c certification) {
 	c = c.client1(t)
 	before := c.flow(t)
 	old := segment(t, before.text("id_token"), 0)["kid"]
-	c.Superuser(t, "UPDATE parako.signing_keys SET status = 'expiring', rotated_at = now() WHERE tenant_id = $1", c.tenant.ID)
-	c.Superuser(t, "UPDATE parako.tenants SET revision = revision + 1, updated_at = now() WHERE id = $1", c.tenant.ID)
+	if err := c.Store.InTenant(t.Context(), c.tenant.ID, func(ctx context.Context, tx *store.Tx) error {
+		for _, alg := range []string{"RS256", "ES256", "EdDSA"} {
+			if _, err := keyring.Rotate(ctx, tx, c.Vault, keyring.DefaultPolicy, audit.Operator("test"), alg); err != nil {
+				return err
+			}
+			if _, err := keyring.Promote(ctx, tx, keyring.DefaultPolicy, audit.Operator("test"), alg, true); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	published := func() int {
 		var set jose.JSONWebKeySet
 		if err := json.Unmarshal([]byte(app.Get(t, c.direct, c.tenant.Issuer+"/jwks").Text), &set); err != nil {

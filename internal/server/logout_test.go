@@ -140,7 +140,7 @@ func TestLogout(t *testing.T) {
 	t.Run("hints", func(t *testing.T) {
 		t.Parallel()
 		p, hint := signedIn(t)
-		keys, err := keyring.Open(t.Context(), a.Store, a.Vault, a.Acme.ID)
+		keys, err := keyring.Open(t.Context(), a.Store, a.Vault, keyring.DefaultPolicy, a.Acme.ID)
 		if err != nil {
 			t.Fatal(err)
 		}

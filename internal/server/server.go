@@ -53,6 +53,7 @@ type Server struct {
 	resolver *tenant.Resolver
 	pool     *oidc.Pool
 	domains  *tenant.Registrar
+	vault    tenant.Vault
 	metrics  *telemetry.Metrics
 	sealer   *sealer
 	pages    *pages.Handler
@@ -69,16 +70,15 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	master, err := secret.ParseMasterKey(o.Config.EncryptionKey.Reveal())
+	vault, err := tenant.NewVault(o.Config.EncryptionKey, o.Config.EncryptionKeyPrevious)
 	if err != nil {
-		return nil, fmt.Errorf("ENCRYPTION_KEY: %w", err)
+		return nil, err
 	}
 	authorities, err := clientAuthorities(o.Config.ClientCAFile)
 	if err != nil {
 		return nil, fmt.Errorf("TLS_CLIENT_CA_FILE: %w", err)
 	}
-	vault := tenant.Vault{Master: master}
-	s := &Server{o: o, metrics: telemetry.NewMetrics(), secure: base.Scheme == "https"}
+	s := &Server{o: o, vault: vault, metrics: telemetry.NewMetrics(), secure: base.Scheme == "https"}
 	s.store, err = store.Open(ctx, store.Options{
 		AppURL: o.Config.PostgresURL, PlatformURL: o.Config.PlatformURL, Pooled: o.Config.Pooler == config.TransactionPooler,
 	})
@@ -116,7 +116,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}, oidc.PoolOptions{MaxSize: mt.PoolMaxSize, IdleTTL: mt.PoolIdleTTL(), Sweep: mt.PoolSweep()}, s.metrics, time.Now)
 	s.sealer = &sealer{store: s.store, pool: s.pool, log: o.Log, now: time.Now}
 	s.relay = &federation.Relay{
-		Keys: []secret.MasterKey{master}, Redis: s.cache, Limiter: limiter, Metrics: s.metrics, Base: base,
+		Keys: vault.Keys(), Redis: s.cache, Limiter: limiter, Metrics: s.metrics, Base: base,
 		Plain: o.Config.Environment == config.Development, Now: time.Now,
 	}
 	cookies := session.Cookies{Secure: s.secure}
@@ -232,7 +232,7 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 // work does jobs until ctx is done and those in progress have ended.
 func (s *Server) work(ctx context.Context) {
 	err := jobs.Run(ctx, jobs.Deps{
-		Store: s.store, Registry: s.registry, Pool: s.pool, Domains: s.domains, Log: s.o.Log, Grace: s.o.Config.ShutdownGrace,
+		Store: s.store, Registry: s.registry, Vault: s.vault, Pool: s.pool, Domains: s.domains, Log: s.o.Log, Grace: s.o.Config.ShutdownGrace,
 		Changed: func(ctx context.Context, tenant uuid.UUID, revision int64) {
 			s.cache.PublishHint(ctx, cache.Hint{Tenant: tenant, Revision: revision})
 		},

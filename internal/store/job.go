@@ -18,6 +18,12 @@ const JobLogout Job = "logout_delivery"
 
 // JobDomain does what is due for a tenant's claim of a host name; its row is one of tenant_domains.
 const JobDomain Job = "domain_check"
+// What the keys of a tenant need some day; the row is one of signing_keys. Each sleeps until then.
+const (
+	JobKeyRotation   Job = "key_rotation"   // a key that signs gets a successor
+	JobKeyPromotion  Job = "key_promotion"  // a key that is published signs
+	JobKeyRetirement Job = "key_retirement" // a key that only verifies is erased, and later removed
+)
 
 // Enqueue adds a job that is done once the transaction has committed, by whichever instance comes first, and not at all when
 // it has not. The queue holds rows of every tenant, so a job is nothing but the id of a row of this tenant that says the rest.

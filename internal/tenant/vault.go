@@ -13,7 +13,41 @@ import (
 )
 
 // Vault opens the data keys of tenants with the deployment's master key. The zero value opens nothing.
-type Vault struct{ Master secret.MasterKey }
+type Vault struct {
+	// Master wraps the data keys of new tenants.
+	Master secret.MasterKey
+	// Previous opens what Master does not, while one replaces the other. The zero value: there is none.
+	Previous secret.MasterKey
+}
+
+// NewVault reads the keys as they are written in ENCRYPTION_KEY and ENCRYPTION_KEY_PREVIOUS, of which the latter may be empty.
+// An error names the variable and no part of its value.
+func NewVault(master, previous secret.String) (Vault, error) {
+	var v Vault
+	var err error
+	if v.Master, err = secret.ParseMasterKey(master.Reveal()); err != nil {
+		return Vault{}, fmt.Errorf("ENCRYPTION_KEY: %w", err)
+	}
+	if previous.Empty() {
+		return v, nil
+	}
+	if v.Previous, err = secret.ParseMasterKey(previous.Reveal()); err != nil {
+		return Vault{}, fmt.Errorf("ENCRYPTION_KEY_PREVIOUS: %w", err)
+	}
+	if v.Previous.ID() == v.Master.ID() {
+		return Vault{}, errors.New("ENCRYPTION_KEY_PREVIOUS is the same as ENCRYPTION_KEY: remove it")
+	}
+	return v, nil
+}
+
+// Keys are the master keys in use, the one that new things are made with first.
+func (v Vault) Keys() []secret.MasterKey {
+	keys := []secret.MasterKey{v.Master}
+	if v.Previous.ID() != "" {
+		keys = append(keys, v.Previous)
+	}
+	return keys
+}
 
 // errNoMasterKey reports that an operator's command needs the key and was not given it.
 var errNoMasterKey = errors.New("set ENCRYPTION_KEY to that of the servers")
@@ -31,14 +65,62 @@ func (v Vault) Sealer(ctx context.Context, tx *store.Tx) (*secret.Sealer, error)
 	if err != nil {
 		return nil, fmt.Errorf("load data key: %w", err)
 	}
-	if row.MasterKeyID != v.Master.ID() {
-		return nil, fmt.Errorf("data key is wrapped by master key %s and ENCRYPTION_KEY is %s", row.MasterKeyID, v.Master.ID())
+	key, err := v.unwrap(tx.Tenant(), row)
+	if err != nil {
+		return nil, err
 	}
-	key, err := v.Master.Unwrap(tx.Tenant(), row.Wrapped)
+	return secret.NewSealer(tx.Tenant(), key)
+}
+
+// unwrap opens a data key with the master key that wrapped it.
+func (v Vault) unwrap(id uuid.UUID, row dbsqlc.DataKey) ([]byte, error) {
+	master := v.Master
+	switch {
+	case row.MasterKeyID == v.Master.ID():
+	case v.Previous.ID() == "":
+		return nil, fmt.Errorf("data key is wrapped by master key %s and ENCRYPTION_KEY is %s", row.MasterKeyID, v.Master.ID())
+	case row.MasterKeyID == v.Previous.ID():
+		master = v.Previous
+	default:
+		return nil, fmt.Errorf("data key is wrapped by master key %s, ENCRYPTION_KEY is %s and ENCRYPTION_KEY_PREVIOUS is %s",
+			row.MasterKeyID, v.Master.ID(), v.Previous.ID())
+	}
+	key, err := master.Unwrap(id, row.Wrapped)
 	if err != nil {
 		return nil, fmt.Errorf("unwrap data key: %w", err)
 	}
-	return secret.NewSealer(tx.Tenant(), key)
+	return key, nil
+}
+
+// Rewrap wraps the data key of tx's tenant with v.Master when v.Previous wraps it, and returns the ID of the key that wrapped
+// it before. Nothing is returned when there was nothing to do: the tenant has no data key, v.Master wraps it already, or
+// another run of the command was faster. The data key itself stays, and with it what it seals and what is derived from it.
+func (v Vault) Rewrap(ctx context.Context, tx *store.Tx) (string, error) {
+	if v.Master.ID() == "" {
+		return "", errNoMasterKey
+	}
+	row, err := tx.DataKeyGet(ctx, tx.Tenant())
+	if errors.Is(err, store.ErrNotFound) || err == nil && row.MasterKeyID == v.Master.ID() {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("load data key: %w", err)
+	}
+	key, err := v.unwrap(tx.Tenant(), row)
+	if err != nil {
+		return "", err
+	}
+	wrapped, err := v.Master.Wrap(tx.Tenant(), key)
+	if err != nil {
+		return "", err
+	}
+	n, err := tx.DataKeyRewrap(ctx, dbsqlc.DataKeyRewrapParams{
+		TenantID: tx.Tenant(), Before: row.MasterKeyID, MasterKeyID: v.Master.ID(), Wrapped: wrapped,
+	})
+	if err != nil || n == 0 {
+		return "", err
+	}
+	return row.MasterKeyID, nil
 }
 
 func (v Vault) create(ctx context.Context, tx *store.Tx) (dbsqlc.DataKey, error) {

@@ -101,6 +101,13 @@ func TestVaultRefuses(t *testing.T) {
 			t.Errorf("error mismatch (-want +got)\n%s", diff)
 		}
 	})
+	t.Run("two other master keys, by name", func(t *testing.T) {
+		both := tenant.Vault{Master: other.Master, Previous: testkit.Vault(t).Master}
+		want := "data key is wrapped by master key " + v.Master.ID() + ", ENCRYPTION_KEY is " + both.Master.ID() + " and ENCRYPTION_KEY_PREVIOUS is " + both.Previous.ID()
+		if diff := cmp.Diff(want, try(s.InTenant, both, acme)); diff != "" {
+			t.Errorf("error mismatch (-want +got)\n%s", diff)
+		}
+	})
 	t.Run("no master key", func(t *testing.T) {
 		for _, id := range []uuid.UUID{acme, umbra} { // a later use and a first
 			if got := try(s.InTenant, tenant.Vault{}, id); got != "set ENCRYPTION_KEY to that of the servers" {
@@ -126,3 +133,59 @@ func TestVaultRefuses(t *testing.T) {
 		}
 	})
 }
+
+// TestRewrap replaces the master key of a tenant: what was sealed and derived before stays as it was, and the old key alone
+// opens nothing any more.
+func TestRewrap(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s := db.Store(t)
+	acme, umbra, before := testkit.Tenant(t, s, "acme").ID, testkit.Tenant(t, s, "umbra").ID, testkit.Vault(t)
+	old := sealer(t, s, before, acme)
+	sealed, err := old.Seal("table", "column", "row", []byte("word"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := tenant.Vault{Master: testkit.Vault(t).Master, Previous: before.Master}
+	rewrap := func(v tenant.Vault, id uuid.UUID) (from string, err error) {
+		err = s.InTenant(t.Context(), id, func(ctx context.Context, tx *store.Tx) error {
+			from, err = v.Rewrap(ctx, tx)
+			return err
+		})
+		return from, err
+	}
+	if got := sealer(t, s, after, acme); string(got.Derive("p-v1", 32)) != string(old.Derive("p-v1", 32)) {
+		t.Error("with both keys something else is derived")
+	}
+	sealer(t, s, after, umbra)                              // Made meanwhile, with the new key.
+	for _, want := range []string{before.Master.ID(), ""} { // The second time there is nothing to do.
+		if got, err := rewrap(after, acme); got != want || err != nil {
+			t.Errorf("Rewrap = %q, %v, want %q", got, err, want)
+		}
+	}
+	if got, err := rewrap(after, umbra); got != "" || err != nil {
+		t.Errorf("Rewrap of a new tenant = %q, %v", got, err)
+	}
+	if got, err := rewrap(after, testkit.Tenant(t, s, "idle").ID); got != "" || err != nil {
+		t.Errorf("Rewrap of a tenant without a key = %q, %v", got, err)
+	}
+	now := sealer(t, s, tenant.Vault{Master: after.Master}, acme)
+	if got, err := now.Open("table", "column", "row", sealed); err != nil || string(got) != "word" {
+		t.Errorf("Open = %q, %v", got, err)
+	}
+	if string(now.Derive("p-v1", 32)) != string(old.Derive("p-v1", 32)) || string(now.Derive("q-v1", 32)) == string(old.Derive("p-v1", 32)) {
+		t.Error("what is derived from the data key has changed")
+	}
+	if got, err := rewrap(before, acme); err == nil {
+		t.Errorf("the old key alone rewraps: %q", got)
+	}
+	for name, vault := range map[string][2]string{
+		"the same key twice": {hexKey, hexKey}, "no key": {"", ""}, "a previous key that is none": {hexKey, "change-me"},
+	} {
+		if _, err := tenant.NewVault(secret.NewString(vault[0]), secret.NewString(vault[1])); err == nil || strings.Contains(err.Error(), "change-me") {
+			t.Errorf("NewVault of %s: %v", name, err)
+		}
+	}
+}
+
+const hexKey = "8f1c0a5be2d94773a60b1f2e9d4c58e7316fa2908bd5c4e0773f19a2b6d80e4c"

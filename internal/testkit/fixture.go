@@ -113,6 +113,26 @@ func (d *DB) AskAbove(tb testing.TB, sql string, args ...any) []string {
 	return found
 }
 
+// Hold runs one statement as the superuser and keeps its transaction open, and so the locks it took, until release is called.
+func (d *DB) Hold(tb testing.TB, sql string, args ...any) (release func()) {
+	tb.Helper()
+	ctx := context.WithoutCancel(tb.Context())
+	conn, err := pgx.Connect(ctx, d.SuperDSN())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	release = sync.OnceFunc(func() { _ = conn.Close(ctx) }) // PostgreSQL rolls back.
+	tb.Cleanup(release)
+	tx, err := conn.Begin(ctx)
+	if err == nil {
+		_, err = tx.Exec(ctx, sql, args...)
+	}
+	if err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+	return release
+}
+
 func (d *DB) ask(ctx context.Context, tenant uuid.UUID, sql string, args ...any) (found []string, err error) {
 	conn, err := pgx.Connect(ctx, d.AppDSN())
 	if err != nil {

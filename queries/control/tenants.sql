@@ -110,3 +110,16 @@ SELECT id, revision, updated_at
 -- name: AuditAppend :exec
 INSERT INTO parako.audit_events (tenant_id, id, type, status, actor_type, actor_id, target_type, target_id, request_id, detail)
 VALUES (@tenant_id, @id, @type, @status, @actor_type, @actor_id, @target_type, @target_id, @request_id, @detail);
+
+-- TenantIDs pages through every row by its id, the built-in tenant and the canaries included: each may have a data key.
+-- name: TenantIDs :many
+SELECT id
+  FROM parako.tenants
+ WHERE id > @after::uuid
+ ORDER BY id
+ LIMIT @page_size;
+
+-- TenantCount counts what TenantIDs lists.
+-- name: TenantCount :one
+SELECT count(*)
+  FROM parako.tenants;

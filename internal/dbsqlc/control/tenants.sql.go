@@ -162,6 +162,19 @@ func (q *Queries) TenantBySlug(ctx context.Context, slug string) (Tenant, error)
 	return i, err
 }
 
+const tenantCount = `-- name: TenantCount :one
+SELECT count(*)
+  FROM parako.tenants
+`
+
+// TenantCount counts what TenantIDs lists.
+func (q *Queries) TenantCount(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, tenantCount)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const tenantCreate = `-- name: TenantCreate :exec
 
 INSERT INTO parako.tenants (id, slug, display_name, domain, issuer_url)
@@ -211,6 +224,40 @@ func (q *Queries) TenantDomainsChanged(ctx context.Context, arg TenantDomainsCha
 	var revision int64
 	err := row.Scan(&revision)
 	return revision, err
+}
+
+const tenantIDs = `-- name: TenantIDs :many
+SELECT id
+  FROM parako.tenants
+ WHERE id > $1::uuid
+ ORDER BY id
+ LIMIT $2
+`
+
+type TenantIDsParams struct {
+	After    uuid.UUID
+	PageSize int32
+}
+
+// TenantIDs pages through every row by its id, the built-in tenant and the canaries included: each may have a data key.
+func (q *Queries) TenantIDs(ctx context.Context, arg TenantIDsParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, tenantIDs, arg.After, arg.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const tenantList = `-- name: TenantList :many

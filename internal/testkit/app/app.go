@@ -110,9 +110,8 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 		f(&a.Config)
 	}
 	check(tb, a.Config.ForServe())
-	master, err := secret.ParseMasterKey(a.Config.EncryptionKey.Reveal())
+	a.Vault, err = tenant.NewVault(a.Config.EncryptionKey, a.Config.EncryptionKeyPrevious)
 	check(tb, err)
-	a.Vault = tenant.Vault{Master: master}
 	handlers := []slog.Handler{slog.NewTextHandler(a.Logs, &slog.HandlerOptions{Level: slog.LevelDebug})}
 	if _, measured := tb.(*testing.B); !measured { // A server writes its lines once.
 		handlers = append(handlers, telemetry.NewLogger(a.Journal, "debug", false).Handler())
