@@ -11,7 +11,6 @@ import (
 	"os"
 
 	"parako/internal/audit"
-	"parako/internal/cache"
 	"parako/internal/settings"
 	"parako/internal/store"
 )
@@ -82,20 +81,18 @@ func settingsPut(ctx context.Context, p *process, args []string) error {
 	if err != nil {
 		return err
 	}
-	var hint cache.Hint
+	var revision int64
 	err = p.inTenant(ctx, *slug, func(ctx context.Context, tx *store.Tx) (err error) {
-		hint.Tenant = tx.Tenant()
-		hint.Revision, err = settings.Put(ctx, tx, *section, override, audit.Operator(operator))
+		revision, err = settings.Put(ctx, tx, *section, override, audit.Operator(operator))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	p.hint(ctx, hint)
 	if *asJSON {
-		return p.printJSON(map[string]any{"tenant": *slug, "section": *section, "revision": hint.Revision})
+		return p.printJSON(map[string]any{"tenant": *slug, "section": *section, "revision": revision})
 	}
-	p.printf("section %s of tenant %s: revision %d\n", *section, *slug, hint.Revision)
+	p.printf("section %s of tenant %s: revision %d\n", *section, *slug, revision)
 	return nil
 }
 

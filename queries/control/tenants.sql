@@ -40,6 +40,10 @@ SELECT *
       AND slug <> '_platforms'
 RETURNING revision;
 
+-- Clock is the moment the transaction began, by the clock that dates changes.
+-- name: Clock :one
+SELECT now()::timestamptz;
+
 -- TenantsChanged is what the poll of every server instance reads: changes since a moment, by tenants_updated_at_idx.
 -- name: TenantsChanged :many
 SELECT id, revision, updated_at

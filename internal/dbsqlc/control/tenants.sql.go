@@ -47,6 +47,18 @@ func (q *Queries) AuditAppend(ctx context.Context, arg AuditAppendParams) error 
 	return err
 }
 
+const clock = `-- name: Clock :one
+SELECT now()::timestamptz
+`
+
+// Clock is the moment the transaction began, by the clock that dates changes.
+func (q *Queries) Clock(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, clock)
+	var column_1 time.Time
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const locatorCreate = `-- name: LocatorCreate :execrows
 INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at)
 VALUES ($1, $2, $3, now())
