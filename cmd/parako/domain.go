@@ -7,7 +7,6 @@ import (
 	"text/tabwriter"
 
 	"parako/internal/audit"
-	"parako/internal/cache"
 	"parako/internal/config"
 	"parako/internal/outbound"
 	"parako/internal/tenant"
@@ -88,7 +87,6 @@ func domainVerify(ctx context.Context, p *process, args []string) error {
 		if err != nil {
 			return err
 		}
-		p.hint(ctx, cache.Hint{Tenant: c.tenant.ID, Revision: d.Revision})
 		return p.printDomain(c.asJSON, d)
 	})
 }
@@ -99,7 +97,6 @@ func domainRelease(ctx context.Context, p *process, args []string) error {
 		if err != nil {
 			return err
 		}
-		p.hint(ctx, cache.Hint{Tenant: c.tenant.ID, Revision: d.Revision})
 		return p.printDomain(c.asJSON, d)
 	})
 }
@@ -115,7 +112,6 @@ func domainPrimary(ctx context.Context, p *process, args []string) error {
 		if err != nil {
 			return err
 		}
-		p.hint(ctx, cache.Hint{Tenant: t.ID, Revision: t.Revision})
 		_, _ = fmt.Fprintln(p.stderr, "The issuer has moved. Applications have to be configured with the new one; tokens and sessions of the old host count no more.")
 		return p.printTenant(c.asJSON, t)
 	})

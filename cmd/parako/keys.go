@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"parako/internal/audit"
-	"parako/internal/cache"
 	"parako/internal/keyring"
 	"parako/internal/oidc"
 	"parako/internal/settings"
@@ -67,23 +66,17 @@ func (p *process) onKeys(ctx context.Context, f keyFlags, args []string, needed 
 		return err
 	}
 	var list []keyring.Key
-	var told cache.Hint
 	err = p.underPlatform(ctx, *f.slug, func(ctx context.Context, tx *store.Tx, platform settings.Layer) error {
 		set, err := settings.Load(ctx, tx, platform)
 		if err != nil {
 			return err
 		}
-		if list, err = fn(ctx, tx, keyTools{vault, oidc.KeyPolicy(set)}); err != nil {
-			return err
-		}
-		t, err := tx.TenantByID(ctx, tx.Tenant())
-		told = cache.Hint{Tenant: t.ID, Revision: t.Revision}
+		list, err = fn(ctx, tx, keyTools{vault, oidc.KeyPolicy(set)})
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	p.hint(ctx, told)
 	if *f.asJSON {
 		return p.printJSON(map[string]any{"keys": list})
 	}

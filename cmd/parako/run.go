@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"parako/internal/cache"
 	"parako/internal/config"
 	"parako/internal/problem"
@@ -171,7 +173,12 @@ func (p *process) database(ctx context.Context) (*store.Store, error) {
 	if c.PostgresURL.Empty() || c.PlatformURL.Empty() {
 		return nil, errors.New("set STORAGE_POSTGRESQL_URL (role parako_app) and STORAGE_POSTGRESQL_PLATFORM_URL (role parako_platform)")
 	}
-	s, err := store.Open(ctx, store.Options{AppURL: c.PostgresURL, PlatformURL: c.PlatformURL, Pooled: c.Pooler == config.TransactionPooler})
+	s, err := store.Open(ctx, store.Options{
+		AppURL: c.PostgresURL, PlatformURL: c.PlatformURL, Pooled: c.Pooler == config.TransactionPooler,
+		Changed: func(ctx context.Context, id uuid.UUID, revision int64) {
+			p.hint(ctx, cache.Hint{Tenant: id, Revision: revision})
+		},
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"parako/internal/audit"
-	"parako/internal/cache"
 	"parako/internal/secret"
 	"parako/internal/settings"
 	"parako/internal/store"
@@ -193,18 +192,13 @@ func (p *process) writeSettings(
 	ctx context.Context, flags settingsFlags, change changeFlags, section string,
 	write func(context.Context, *store.Tx, settings.Layer) (settings.Written, error),
 ) error {
-	var hint cache.Hint
 	var written settings.Written
 	err := p.underPlatform(ctx, *flags.slug, func(ctx context.Context, tx *store.Tx, platform settings.Layer) (err error) {
 		written, err = write(ctx, tx, platform)
-		hint = cache.Hint{Tenant: tx.Tenant(), Revision: written.Revision}
 		return err
 	})
 	if err != nil {
 		return err
-	}
-	if written.Revision > 0 {
-		p.hint(ctx, hint)
 	}
 	if *change.asJSON {
 		return p.printJSON(map[string]any{"tenant": *flags.slug, "section": section, "version": written.Version, "revision": written.Revision})

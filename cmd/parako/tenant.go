@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"parako/internal/cache"
 	"parako/internal/config"
 	"parako/internal/problem"
 	"parako/internal/secret"
@@ -121,7 +120,6 @@ func tenantStatus(ctx context.Context, p *process, args []string) error {
 	if err != nil {
 		return err
 	}
-	p.hint(ctx, cache.Hint{Tenant: t.ID, Revision: t.Revision})
 	return p.printTenant(*asJSON, t)
 }
 

@@ -37,9 +37,6 @@ func (w *domainWorker) Work(ctx context.Context, job *river.Job[domainArgs]) err
 		w.deps.Log.ErrorContext(ctx, "domain_check_failed", "error", err.Error())
 		return river.JobSnooze(domainAgain)
 	}
-	if check.Revision > 0 {
-		w.deps.Changed(ctx, job.Args.TenantID, check.Revision)
-	}
 	if check.Next > 0 {
 		return river.JobSnooze(check.Next)
 	}

@@ -50,8 +50,6 @@ type Deps struct {
 	Vault    tenant.Vault
 	Pool     *oidc.Pool
 	Domains  *tenant.Registrar
-	// Changed tells all instances of a tenant's new revision.
-	Changed func(ctx context.Context, tenant uuid.UUID, revision int64)
 	Log     *slog.Logger
 	// Grace is how long jobs in progress may take at the end. What is cut off is done again by whoever comes first.
 	Grace time.Duration

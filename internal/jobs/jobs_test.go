@@ -144,7 +144,7 @@ func newWorld(t *testing.T, db *testkit.DB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{db: db, store: db.Store(t), vault: tenant.Vault{Master: key}, told: map[string]int{}, one: make(chan struct{}, 100), dns: testkit.NewDNS(t), changed: make(chan uuid.UUID, 10)}
+	w := &world{db: db, store: db.Store(t), vault: tenant.Vault{Master: key}, told: map[string]int{}, one: make(chan struct{}, 100), dns: testkit.NewDNS(t), changed: make(chan uuid.UUID, 100)}
 	w.org = testkit.Tenant(t, w.store, "acme")
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
@@ -197,7 +197,12 @@ func (w *world) enqueue(t *testing.T, n int) {
 func (w *world) run(t *testing.T) (stop func()) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(&w.log, nil))
-	s := w.db.Store(t)
+	o := w.db.Options()
+	o.Changed = func(_ context.Context, org uuid.UUID, _ int64) { w.changed <- org }
+	s, err := store.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	outside := outbound.New(outbound.Options{Loopback: true})
 	deps := oidc.Deps{
 		Store: s, Vault: w.vault, Base: &url.URL{Scheme: "https", Host: "id.example"}, MultiTenant: true, Outbound: outside,
@@ -214,7 +219,6 @@ func (w *world) run(t *testing.T) (stop func()) {
 		domains.Store = s
 		ended <- jobs.Run(ctx, jobs.Deps{
 			Store: s, Registry: tenant.NewRegistry(s, log, time.Now), Vault: w.vault, Pool: pool, Domains: domains, Log: log, Grace: time.Minute,
-			Changed: func(_ context.Context, org uuid.UUID, _ int64) { w.changed <- org },
 		})
 	}()
 	return func() {

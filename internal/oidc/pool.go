@@ -66,6 +66,7 @@ func NewPool(build func(context.Context, tenant.Tenant) (*Provider, error), o Po
 	if o.Sweep <= 0 {
 		o.Sweep = time.Minute
 	}
+	metrics.PoolCapacity(o.MaxSize)
 	return &Pool{
 		build: build, o: o, metrics: metrics, now: now,
 		entries: map[uuid.UUID]*list.Element{}, order: list.New(), changed: make(chan struct{}),

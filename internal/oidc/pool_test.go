@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -219,4 +222,62 @@ func TestPoolEvictsTheLeastRecentlyUsed(t *testing.T) {
 	if got := f.builds.Load(); got != 3 {
 		t.Errorf("%d builds, want 3: the one in use was evicted", got)
 	}
+}
+
+// TestPoolMetrics has each thing happen once or twice that a metric counts.
+func TestPoolMetrics(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		metrics := telemetry.NewMetrics()
+		fail := false
+		pool := NewPool(func(_ context.Context, t tenant.Tenant) (*Provider, error) {
+			<-time.After(20 * time.Millisecond) // of the bubble
+			if fail {
+				return nil, errBuild
+			}
+			return &Provider{Tenant: t}, nil
+		}, PoolOptions{MaxSize: 2, IdleTTL: 30 * time.Minute, Sweep: time.Minute}, metrics, time.Now)
+		known := tenants(3)
+		get := func(one tenant.Tenant) error {
+			_, err := pool.Get(t.Context(), one)
+			return err
+		}
+		newer := known[2]
+		newer.Revision = 2
+		for _, one := range []tenant.Tenant{known[0], known[0], known[1], known[0], known[2], newer} {
+			if err := get(one); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fail = true
+		if err := get(known[1]); !errors.Is(err, errBuild) { // for which known[0] makes room
+			t.Fatal(err)
+		}
+		<-time.After(time.Hour)
+		pool.sweep()
+		synctest.Wait()
+		w := httptest.NewRecorder()
+		metrics.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+		for _, want := range []string{
+			"parako_provider_pool_capacity 2",
+			"parako_provider_pool_size 0",
+			"parako_provider_pool_hits_total 2",
+			"parako_provider_pool_misses_total 5",
+			`parako_provider_pool_builds_total{result="success"} 4`,
+			`parako_provider_pool_builds_total{result="failure"} 1`,
+			`parako_provider_pool_evictions_total{reason="lru"} 2`,
+			`parako_provider_pool_evictions_total{reason="stale"} 1`,
+			`parako_provider_pool_evictions_total{reason="idle"} 1`,
+			"parako_provider_pool_build_duration_seconds_count 5",
+			`parako_provider_pool_build_duration_seconds_bucket{le="0.01"} 0`,
+			`parako_provider_pool_build_duration_seconds_bucket{le="0.025"} 5`,
+		} {
+			if !strings.Contains(w.Body.String(), want+"\n") {
+				t.Errorf("no %s", want)
+			}
+		}
+		if t.Failed() {
+			t.Log(w.Body)
+		}
+	})
 }

@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/labstack/echo/v4"
+
+	"parako/internal/store"
 )
 
 // SealUsed and SealNext do what the background does every few seconds and every minute.
@@ -18,3 +20,6 @@ func (s *Server) Routes() []*echo.Route { return s.echo.Routes() }
 
 // Metrics is the handler of the other listener.
 func (s *Server) Metrics() http.Handler { return s.metricsHandler() }
+
+// Store is the instance's own store, whose changes it announces.
+func (s *Server) Store() *store.Store { return s.store }

@@ -1,16 +1,25 @@
 package server_test
 
 import (
+	"bufio"
+	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"parako/internal/config"
+	"parako/internal/oidc"
+	"parako/internal/store"
+	"parako/internal/tenant"
 	"parako/internal/testkit/app"
 )
 
@@ -182,4 +191,92 @@ func TestManyTenantsInASmallPool(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestStormOverASmallPool asks for fifty tenants at once while the pool holds three, and each tenant changes meanwhile. Every answer
+// comes from the tenant that was asked. A request that had come half way before, with a provider that is gone long since, is
+// finished as if nothing had happened.
+func TestStormOverASmallPool(t *testing.T) {
+	t.Parallel()
+	a := app.New(t, func(c *config.Config) { c.MultiTenancy.PoolMaxSize = 3 })
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", a.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	body := url.Values{"grant_type": {"client_credentials"}, "resource": {"urn:test:api"}, "scope": {"read"}}.Encode()
+	issuer, err := url.Parse(a.Acme.Issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fmt.Fprintf(conn, "POST /oidc/v1/token HTTP/1.1\r\nHost: %s\r\nAuthorization: Basic %s\r\nContent-Type: application/x-www-form-urlencoded\r\n"+
+		"Content-Length: %d\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n", issuer.Host,
+		base64.StdEncoding.EncodeToString([]byte(a.Acme.M2M.ID+":"+a.Acme.M2M.Secret)), len(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := bufio.NewReader(conn)
+	if line, err := reader.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // it has its provider, and waits for the body
+		t.Fatalf("%q, %v", line, err)
+	}
+
+	base, err := a.Config.BaseURL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := a.Client(t)
+	var all sync.WaitGroup
+	for i := range 50 {
+		org, err := tenant.Create(t.Context(), a.Store, tenant.New{Slug: fmt.Sprintf("storm%d", i), DisplayName: "Storm"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			want := org.Issuer(base, oidc.Mount)
+			for round := range 4 {
+				resp := app.Get(t, client, want+"/.well-known/openid-configuration")
+				if !strings.Contains(resp.Text, `"issuer":"`+want+`"`) {
+					t.Errorf("%s, round %d: %d %s", want, round, resp.StatusCode, resp.Text)
+				}
+				if err := a.Server.Store().InTenant(t.Context(), org.ID, func(ctx context.Context, tx *store.Tx) error {
+					_, err := tx.TenantTouch(ctx, tx.Tenant())
+					return err
+				}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	// Whatever happens meanwhile, the bound is kept.
+	ended := make(chan struct{})
+	go func() { all.Wait(); close(ended) }()
+	for storming := true; storming; {
+		select {
+		case <-ended:
+			storming = false
+		case <-time.After(5 * time.Millisecond):
+		}
+		if n := metric(t, a, "parako_provider_pool_size"); n > 3 {
+			t.Errorf("the pool holds %d", n)
+		}
+	}
+	if n := metric(t, a, `parako_provider_pool_evictions_total{reason="lru"}`); n < 47 {
+		t.Errorf("only %d providers had to make room", n)
+	}
+
+	if _, err := io.WriteString(conn, body); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reader.ReadString('\n'); err != nil { // the blank line after 100 Continue
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		answer, _ := io.ReadAll(resp.Body)
+		t.Errorf("the request in flight got %d %s", resp.StatusCode, answer)
+	}
 }

@@ -22,13 +22,6 @@ func published(t *testing.T, p party, kid string, want bool) {
 	}
 }
 
-// kidOf is the key that signed a token.
-func kidOf(t *testing.T, token string) string {
-	t.Helper()
-	kid, _ := segment(t, token, 0)["kid"].(string)
-	return kid
-}
-
 // TestRevokedKey revokes the key of a running server: the tokens that it signed are refused, another signs, and the other tenant
 // notices nothing.
 func TestRevokedKey(t *testing.T) {

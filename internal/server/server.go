@@ -80,11 +80,12 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{o: o, vault: vault, metrics: telemetry.NewMetrics(), secure: base.Scheme == "https"}
 	s.store, err = store.Open(ctx, store.Options{
-		AppURL: o.Config.PostgresURL, PlatformURL: o.Config.PlatformURL, Pooled: o.Config.Pooler == config.TransactionPooler,
+		AppURL: o.Config.PostgresURL, PlatformURL: o.Config.PlatformURL, Pooled: o.Config.Pooler == config.TransactionPooler, Changed: s.changed,
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.registry = tenant.NewRegistry(s.store, o.Log, time.Now)
 	if err := s.prepare(ctx, vault); err != nil {
 		s.store.Close()
 		return nil, err
@@ -96,9 +97,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	s.metrics.RegisterRedis(s.cache.Available)
 	s.metrics.RegisterDBStats(s.store.PoolStats)
+	s.metrics.RegisterTenantPolls(s.registry.Polls)
 
 	mt := o.Config.MultiTenancy
-	s.registry = tenant.NewRegistry(s.store, o.Log, time.Now)
 	s.resolver = tenant.NewResolver(s.registry, tenant.Options{
 		Enabled: mt.Enabled, FromHeader: mt.From("header"), FromHost: mt.From("subdomain"), Header: mt.TenantHeader, Base: base,
 		Trusted: o.Config.TrustedProxies, Lenient: o.Config.Environment == config.Development, Log: o.Log,
@@ -233,9 +234,6 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 func (s *Server) work(ctx context.Context) {
 	err := jobs.Run(ctx, jobs.Deps{
 		Store: s.store, Registry: s.registry, Vault: s.vault, Pool: s.pool, Domains: s.domains, Log: s.o.Log, Grace: s.o.Config.ShutdownGrace,
-		Changed: func(ctx context.Context, tenant uuid.UUID, revision int64) {
-			s.cache.PublishHint(ctx, cache.Hint{Tenant: tenant, Revision: revision})
-		},
 	})
 	if err != nil {
 		s.o.Log.ErrorContext(ctx, "jobs_ended", "error", err.Error())
@@ -264,10 +262,20 @@ func (s *Server) expire(ctx context.Context) {
 // Expire removes what has long expired in the tenants that are in use here. Run does so every few minutes.
 func (s *Server) Expire(ctx context.Context) error { return s.pool.Expire(ctx) }
 
+// changed acts on what a transaction of this instance has changed, at once, and tells the others. While New prepares the
+// database there is nobody to tell.
+func (s *Server) changed(ctx context.Context, id uuid.UUID, revision int64) {
+	s.registry.Changed(id, revision)
+	s.cache.PublishHint(ctx, cache.Hint{Tenant: id, Revision: revision})
+}
+
 // listenForHints turns what other instances publish into fresh look-ups. A gap in what was heard is made good by a poll.
 func (s *Server) listenForHints(ctx context.Context, wake chan<- struct{}) {
 	s.cache.SubscribeHints(ctx,
-		func(h cache.Hint) { s.registry.Changed(h.Tenant, h.Revision) },
+		func(h cache.Hint) {
+			s.registry.Changed(h.Tenant, h.Revision)
+			s.metrics.HintHeard()
+		},
 		func() {
 			select {
 			case wake <- struct{}{}:

@@ -1,11 +1,15 @@
 package store_test
 
 import (
+	"fmt"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"parako/internal/secret"
 	"parako/internal/store"
@@ -231,5 +235,47 @@ func TestTooOld(t *testing.T) {
 		if got := store.TooOld(version); got != want {
 			t.Errorf("TooOld(%d) = %t, want %t", version, got, want)
 		}
+	}
+}
+
+// TestIsolationIsTheWholeView has Isolation ask the parts of audit.isolation_findings: they are all of them, and what it finds is what
+// the view says, row for row.
+func TestIsolationIsTheWholeView(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	super := connect(t, f.db.SuperDSN())
+	var definition string
+	if err := super.QueryRow(t.Context(), "SELECT pg_get_viewdef('audit.isolation_findings'::regclass)").Scan(&definition); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, m := range regexp.MustCompile(`FROM audit\.(\w+)_findings`).FindAllStringSubmatch(definition, -1) {
+		want = append(want, m[1])
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(store.IsolationParts))); diff != "" || len(want) == 0 {
+		t.Errorf("parts mismatch (-view +ours)\n%s", diff)
+	}
+
+	exec(t, f.db, "ALTER TABLE parako.users DISABLE ROW LEVEL SECURITY")
+	exec(t, f.db, "CREATE TABLE parako.stray (id uuid PRIMARY KEY)")
+	exec(t, f.db, "GRANT SELECT ON parako.stray TO PUBLIC")
+	rows, err := super.Query(t.Context(), "SELECT check_no, check_name, object, finding FROM audit.isolation_findings")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := pgx.CollectRows(rows, pgx.RowToStructByPos[store.Finding])
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := func(findings []store.Finding) (list []string) {
+		for _, one := range findings {
+			list = append(list, fmt.Sprint(one))
+		}
+		slices.Sort(list)
+		return list
+	}
+	got, err := open(t, f.db.Options()).Isolation(t.Context())
+	if diff := cmp.Diff(texts(whole), texts(got)); diff != "" || err != nil || len(got) < 3 {
+		t.Errorf("Isolation: %v, mismatch (-view +got)\n%s", err, diff)
 	}
 }

@@ -11,6 +11,9 @@ import (
 // TooOld is tooOld, for a table of versions that are not all installed.
 var TooOld = tooOld
 
+// IsolationParts are the views that Isolation asks.
+var IsolationParts = parts
+
 // Pool is the application's pool, for tests that look at what a transaction left behind on a connection.
 func (s *Store) Pool() *pgxpool.Pool { return s.app }
 

@@ -25,6 +25,9 @@ type Options struct {
 	Pooled bool
 	// Now is the clock that transactions read once, at their begin. Nil means time.Now.
 	Now func() time.Time
+	// Changed hears of every tenant whose revision a transaction of this store has raised, once that has committed, before the
+	// transaction's caller goes on. It must be quick. Nil: nobody listens.
+	Changed func(ctx context.Context, tenant uuid.UUID, revision int64)
 }
 
 // platformConns bounds the platform's pool: it serves administrators and one poll, never a request of a tenant.
@@ -35,14 +38,18 @@ type Store struct {
 	app      *pgxpool.Pool
 	platform *pgxpool.Pool
 	now      func() time.Time
+	changed  func(ctx context.Context, tenant uuid.UUID, revision int64)
 }
 
 // Open prepares the pools. It does not wait for the database: the first statement connects, and [Store.Check] tells
 // whether the database may be used.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{now: o.Now}
+	s := &Store{now: o.Now, changed: o.Changed}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.changed == nil {
+		s.changed = func(context.Context, uuid.UUID, int64) {}
 	}
 	var err error
 	if s.app, err = openPool(ctx, o.AppURL, o.Pooled, 0); err != nil {
@@ -134,7 +141,7 @@ func (s *Store) inTenant(ctx context.Context, tenant uuid.UUID, m mode, fn func(
 	if err := fn(ctx, tx); err != nil {
 		return err
 	}
-	return tx.talk.commit(ctx)
+	return tx.commit(ctx)
 }
 
 // Begin opens a transaction that [Commit] or [Rollback] ends, for callers that cannot be given a function: fosite's
@@ -149,7 +156,7 @@ func (s *Store) Begin(ctx context.Context, tenant uuid.UUID) (context.Context, e
 
 // Commit ends the transaction of Begin.
 func Commit(ctx context.Context) error {
-	return ctx.Value(txKey{}).(*Tx).talk.commit(ctx) //nolint:forcetypeassert // A Commit without Begin is a bug.
+	return ctx.Value(txKey{}).(*Tx).commit(ctx) //nolint:forcetypeassert // A Commit without Begin is a bug.
 }
 
 // Rollback undoes the transaction of Begin. After Commit it does nothing.
@@ -166,6 +173,7 @@ func (s *Store) begin(ctx context.Context, tenant uuid.UUID, m mode) (context.Co
 		mode:    m,
 		prelude: statement{sql: "SELECT parako.set_tenant($1)", args: []any{tenant}},
 	})
+	tx.raised.hear = s.changed
 	return context.WithValue(ctx, txKey{}, tx), tx, nil
 }
 
@@ -185,7 +193,8 @@ func (s *Store) Locate(ctx context.Context, kind, name string) (uuid.UUID, error
 // trail; PostgreSQL grants it nothing else.
 type PlatformTx struct {
 	*control.Queries
-	now time.Time
+	now    time.Time
+	raised raised
 }
 
 // Now is the moment the transaction began, by the clock of this process.
@@ -196,8 +205,14 @@ func (s *Store) InPlatform(ctx context.Context, fn func(context.Context, *Platfo
 	if s.platform == nil {
 		return fmt.Errorf("cross tenants: %w", ErrNoPlatform)
 	}
-	err := pgx.BeginFunc(ctx, s.platform, func(tx pgx.Tx) error {
-		return fn(ctx, &PlatformTx{Queries: control.New(tx), now: s.now()})
+	tx := &PlatformTx{now: s.now(), raised: raised{hear: s.changed}}
+	err := pgx.BeginFunc(ctx, s.platform, func(open pgx.Tx) error {
+		tx.Queries = control.New(open)
+		return fn(ctx, tx)
 	})
-	return translate(err)
+	if err != nil {
+		return translate(err)
+	}
+	tx.raised.tell(ctx)
+	return nil
 }

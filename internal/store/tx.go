@@ -17,6 +17,7 @@ type Tx struct {
 	tenant uuid.UUID
 	now    time.Time
 	talk   *conversation
+	raised raised
 }
 
 // txKey finds the open transaction in a context, so that a nested InTenant joins it.

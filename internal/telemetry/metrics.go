@@ -44,11 +44,14 @@ type Metrics struct {
 	requests *prometheus.HistogramVec
 
 	poolSize      prometheus.Gauge
+	poolCapacity  prometheus.Gauge
 	poolHits      prometheus.Counter
 	poolMisses    prometheus.Counter
 	poolBuilds    *prometheus.CounterVec
 	poolBuildTime prometheus.Histogram
 	poolEvictions *prometheus.CounterVec
+
+	hints prometheus.Counter
 
 	logins      *prometheus.CounterVec
 	tokens      *prometheus.CounterVec
@@ -70,8 +73,9 @@ func NewMetrics() *Metrics {
 			Buckets: prometheus.DefBuckets,
 		}, []string{"method", "route", "status_code"}),
 
-		poolSize: gauge("provider_pool_size", "Providers (one per tenant in use) held in memory."),
-		poolHits: counter("provider_pool_hits_total", "Requests whose tenant's provider was in the pool."),
+		poolSize:     gauge("provider_pool_size", "Providers (one per tenant in use) held in memory."),
+		poolCapacity: gauge("provider_pool_capacity", "The most providers that are held at once."),
+		poolHits:     counter("provider_pool_hits_total", "Requests whose tenant's provider was in the pool."),
 		poolMisses: counter("provider_pool_misses_total",
 			"Requests that had to wait until their tenant's provider was built."),
 		poolBuilds: counters("provider_pool_builds_total", "Providers built.", "result"),
@@ -81,6 +85,8 @@ func NewMetrics() *Metrics {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
 		}),
 		poolEvictions: counters("provider_pool_evictions_total", "Providers dropped from the pool.", "reason"),
+
+		hints: counter("tenant_hints_total", "Hints through Redis that a tenant has changed."),
 
 		logins:      counters("login_attempt_total", "Attempts to prove an identity.", "result", "method"),
 		tokens:      counters("token_issued_total", "Successful answers of the token endpoint.", "grant_type"),
@@ -104,7 +110,7 @@ func NewMetrics() *Metrics {
 	info := gauges("info", "Always 1; the version that runs is in the label.", "version")
 	info.WithLabelValues(version()).Set(1)
 	m.registry.MustRegister(
-		m.requests, m.poolSize, m.poolHits, m.poolMisses, m.poolBuilds, m.poolBuildTime, m.poolEvictions, m.logins,
+		m.requests, m.hints, m.poolSize, m.poolCapacity, m.poolHits, m.poolMisses, m.poolBuilds, m.poolBuildTime, m.poolEvictions, m.logins,
 		m.tokens, m.tokenErrors, m.rateLimited, m.logouts, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -156,6 +162,12 @@ func (m *Metrics) PoolEvicted(reason string) {
 // PoolSize records how many providers the pool holds now.
 func (m *Metrics) PoolSize(n int) { m.poolSize.Set(float64(n)) }
 
+// PoolCapacity records how many providers the pool may hold.
+func (m *Metrics) PoolCapacity(n int) { m.poolCapacity.Set(float64(n)) }
+
+// HintHeard records a hint that a tenant has changed, which has been acted on then.
+func (m *Metrics) HintHeard() { m.hints.Inc() }
+
 // LoginAttempt records an attempt to prove an identity by method: password, passkey, totp, email_otp, sms_otp,
 // recovery_code or federation.
 func (m *Metrics) LoginAttempt(ok bool, method string) {
@@ -204,6 +216,31 @@ func (m *Metrics) RegisterRedis(available func() bool) {
 		}
 		return 0
 	}))
+}
+
+// RegisterTenantPolls reports the reads of which tenants have changed as tenant_polls_total{result}. Call it once; polls must
+// be quick and safe for concurrent use.
+func (m *Metrics) RegisterTenantPolls(polls func() (succeeded, failed int64)) {
+	m.registry.MustRegister(tenantPolls{polls: polls, total: prometheus.NewDesc(
+		prometheus.BuildFQName(namespace, "", "tenant_polls_total"), "Reads of which tenants have changed.", []string{"result"}, nil,
+	)})
+}
+
+// tenantPolls asks once per scrape.
+type tenantPolls struct {
+	polls func() (succeeded, failed int64)
+	total *prometheus.Desc
+}
+
+// Describe implements [prometheus.Collector].
+func (p tenantPolls) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- p.total }
+
+// Collect implements [prometheus.Collector].
+func (p tenantPolls) Collect(metrics chan<- prometheus.Metric) {
+	succeeded, failed := p.polls()
+	for ok, n := range map[bool]int64{true: succeeded, false: failed} {
+		metrics <- prometheus.MustNewConstMetric(p.total, prometheus.CounterValue, float64(n), result(ok))
+	}
 }
 
 // RegisterDBStats reports the connections to PostgreSQL as db_pool_connections{state}: idle, acquired and, of total,

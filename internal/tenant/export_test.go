@@ -15,7 +15,7 @@ func (g *Registry) Fill() {
 	defer g.mu.Unlock()
 	for i := range maxHeld {
 		id, invented := uuid.New(), name{"host", fmt.Sprintf("%d.example", i)}
-		g.ids[invented], g.missing[invented], g.tenants[id] = located{id: id}, unknown{}, Tenant{ID: id}
+		g.ids[invented], g.missing[invented], g.tenants[id] = id, unknown{}, held{Tenant: Tenant{ID: id}}
 	}
 }
 
@@ -30,5 +30,12 @@ func (g *Registry) Held() (names, missing, tenants int) {
 func (g *Registry) Hold(t Tenant) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.tenants[t.ID] = t
+	g.tenants[t.ID] = held{Tenant: t}
+}
+
+// Reading counts the tenants that are being read.
+func (g *Registry) Reading() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.readings)
 }

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
+	"math"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -183,6 +185,128 @@ func TestSlowReadDoesNotBringAnOlderStateBack(t *testing.T) {
 	want(t, g, "acme", tenant.Suspended)
 }
 
+// TestInventedRevision is what somebody with access to Redis can do: announce a revision that there will never be. It costs one
+// look-up each time, and what that finds is held like anything else.
+func TestInventedRevision(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	acme := testkit.Tenant(t, w.store, "acme")
+	w.poll()
+	for range 3 {
+		w.Changed(acme.ID, math.MaxInt64)
+		want(t, w.Registry, "acme", tenant.Active)
+	}
+	for range 3 {
+		w.Changed(uuid.New(), math.MaxInt64) // of nobody
+	}
+	w.stop()
+	names, _, tenants := w.Held()
+	w.store.Close() // from here on a question to the database is an error
+	want(t, w.Registry, "acme", tenant.Active)
+	if got, err := w.ByID(t.Context(), acme.ID); err != nil || got.Revision != acme.Revision {
+		t.Errorf("ByID = revision %d, %v", got.Revision, err)
+	}
+	if names != 1 || tenants != 1 {
+		t.Errorf("it holds %d names and %d tenants, want one each", names, tenants)
+	}
+}
+
+// TestChangeDuringALookUp has a change announced while the tenant is being read, so that what was read may be older. It is
+// given to whoever asked before, and to nobody after.
+func TestChangeDuringALookUp(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	acme := testkit.Tenant(t, w.store, "acme")
+	w.poll()
+	w.stop()
+	super, err := sql.Open("pgx", w.db.SuperDSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = super.Close() })
+	for what, ask := range map[string]func() (tenant.Tenant, error){
+		"by id":   func() (tenant.Tenant, error) { return w.ByID(t.Context(), acme.ID) },
+		"by name": func() (tenant.Tenant, error) { return w.ByName(t.Context(), "slug", "acme") },
+	} {
+		if _, err := ask(); err != nil {
+			t.Fatal(err)
+		}
+		w.Changed(acme.ID, math.MaxInt64) // nothing is held now
+		hold, err := super.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := hold.Exec("LOCK TABLE parako.tenants IN ACCESS EXCLUSIVE MODE"); err != nil {
+			t.Fatal(err)
+		}
+		asked := make(chan error)
+		go func() { _, err := ask(); asked <- err }()
+		for w.Reading() == 0 {
+			runtime.Gosched()
+		}
+		w.Changed(acme.ID, math.MaxInt64)
+		if err := hold.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-asked; err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if names, _, tenants := w.Held(); names+tenants+w.Reading() != 0 {
+			t.Errorf("%s: what was read before the change is held: %d names, %d tenants", what, names, tenants)
+		}
+		if _, err := ask(); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, tenants := w.Held(); tenants != 1 {
+			t.Errorf("%s: what is read after the change is not held", what)
+		}
+	}
+}
+
+// TestNameTakenAwayDuringALookUp moves a host to another tenant after it was located and before its tenant was read.
+func TestNameTakenAwayDuringALookUp(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	acme, umbra := testkit.Tenant(t, w.store, "acme"), testkit.Tenant(t, w.store, "umbra")
+	w.db.Superuser(t, "INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at) VALUES ('host', 'id.example', $1, now())", acme.ID)
+	w.poll()
+	w.stop()
+	super, err := sql.Open("pgx", w.db.SuperDSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = super.Close() })
+	hold, err := super.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hold.Exec("LOCK TABLE parako.tenants IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan error)
+	go func() { _, err := w.ByName(t.Context(), "host", "id.example"); asked <- err }()
+	for w.Reading() == 0 {
+		runtime.Gosched()
+	}
+	// What the domain's release does: the revision rises in the transaction that takes the name away.
+	if _, err := hold.Exec("UPDATE parako.tenant_locators SET tenant_id = $1 WHERE kind = 'host'", umbra.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hold.Exec("UPDATE parako.tenants SET revision = revision + 1, updated_at = now() WHERE id = $1", acme.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := hold.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-asked; err != nil {
+		t.Error(err)
+	}
+	w.Changed(acme.ID, 2) // which is what was read
+	if got, err := w.ByName(t.Context(), "host", "id.example"); err != nil || got.ID != umbra.ID {
+		t.Errorf("the host leads to %s, %v; want umbra", got.Slug, err)
+	}
+}
+
 func TestRegistryIsBounded(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
@@ -198,6 +322,41 @@ func TestRegistryIsBounded(t *testing.T) {
 	}
 	want(t, w.Registry, "acme", tenant.Active)
 	want(t, w.Registry, "nobody", "")
+}
+
+// TestPollUsesTheClockOfTheDatabase has a process whose clock is an hour ahead.
+func TestPollUsesTheClockOfTheDatabase(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	w.clock.Advance(time.Hour)
+	testkit.Tenant(t, w.store, "acme")
+	w.poll()
+	want(t, w.Registry, "acme", tenant.Active)
+	if _, err := tenant.SetStatus(t.Context(), w.store, "acme", tenant.Suspended, "test"); err != nil {
+		t.Fatal(err)
+	}
+	w.poll()
+	want(t, w.Registry, "acme", tenant.Suspended)
+}
+
+// TestNamesOfAnOlderRevision reads a tenant anew, by its id, after a change that took a name from it and of which nobody has heard
+// yet.
+func TestNamesOfAnOlderRevision(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	acme := testkit.Tenant(t, w.store, "acme")
+	w.db.Superuser(t, "INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at) VALUES ('host', 'id.example', $1, now())", acme.ID)
+	w.poll()
+	w.stop()
+	if _, err := w.ByName(t.Context(), "host", "id.example"); err != nil {
+		t.Fatal(err)
+	}
+	w.db.Superuser(t, "DELETE FROM parako.tenant_locators WHERE kind = 'host'")
+	w.db.Superuser(t, "UPDATE parako.tenants SET revision = revision + 1, updated_at = now() WHERE id = $1", acme.ID)
+	want(t, w.Registry, "acme", tenant.Active) // read for a name that was not known yet
+	if got, err := w.ByName(t.Context(), "host", "id.example"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the name that was taken away leads to %q, %v", got.Slug, err)
+	}
 }
 
 // A change of more tenants than one read returns, all in the same instant.

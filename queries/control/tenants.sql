@@ -78,14 +78,18 @@ SELECT t.*
  WHERE l.kind = 'slug'
    AND l.name = @slug;
 
--- TenantList pages by slug. The rows that the migrations make are not listed: the built-in tenant and the canaries.
+-- TenantList pages by slug, along tenant_locators_pkey, so that a page costs the same whatever the number of tenants. The rows that
+-- the migrations make are not listed: the built-in tenant and the canaries.
 -- name: TenantList :many
-SELECT *
-  FROM parako.tenants
- WHERE slug > @after::text
-   AND id > '00000000-0000-4000-8000-0000000000ff'
-   AND (sqlc.narg(status)::text IS NULL OR status = sqlc.narg(status))
- ORDER BY slug
+SELECT t.*
+  FROM parako.tenant_locators AS l
+  JOIN parako.tenants AS t
+    ON t.id = l.tenant_id
+ WHERE l.kind = 'slug'
+   AND l.name > @after::text
+   AND t.id > '00000000-0000-4000-8000-0000000000ff'
+   AND (sqlc.narg(status)::text IS NULL OR t.status = sqlc.narg(status))
+ ORDER BY l.name
  LIMIT @page_size;
 
 -- TenantSetStatus changes the status and makes every server instance notice.
@@ -98,6 +102,10 @@ SELECT *
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
 RETURNING revision;
+
+-- Clock is the moment the transaction began, by the clock that dates changes.
+-- name: Clock :one
+SELECT now()::timestamptz;
 
 -- TenantsChanged is what the poll of every server instance reads: changes since a moment, by tenants_updated_at_idx.
 -- name: TenantsChanged :many

@@ -55,7 +55,7 @@ type App struct {
 	Acme, Globex Tenant
 	// Vault opens the data keys of its tenants.
 	Vault tenant.Vault
-	// Redis is the in-process Redis.
+	// Redis is the in-process Redis; nil in a [Cluster], whose Redis is a process.
 	Redis *miniredis.Miniredis
 
 	stop func() error
@@ -78,34 +78,29 @@ const Callback = "http://localhost:9008/callback"
 // New starts a server and creates the two tenants. change may adjust the configuration first. Everything ends with the test.
 func New(tb testing.TB, change ...func(*config.Config)) *App {
 	tb.Helper()
-	db := testkit.NewDB(tb)
 	redis := miniredis.RunT(tb)
-	a := &App{DB: db, Logs: &Logs{}, Journal: &Logs{}, Redis: redis}
+	a := launch(tb, nil, "redis://"+redis.Addr(), true, change...)
+	a.Redis = redis
+	a.Acme, a.Globex = a.AddTenant(tb, "acme"), a.AddTenant(tb, "globex")
+	return a
+}
 
+// launch starts a server on a database of its own, or as another instance beside the first: on the same database, with the same
+// keys, under the same public address. compat is for miniredis.
+func launch(tb testing.TB, first *App, redisURL string, compat bool, change ...func(*config.Config)) *App {
+	tb.Helper()
+	a := &App{Logs: &Logs{}, Journal: &Logs{}}
 	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	check(tb, err)
 	a.Addr = listener.Addr().String()
-	_, port, err := net.SplitHostPort(a.Addr)
-	check(tb, err)
-	o := db.Options()
-	a.Config = config.Config{
-		Environment: config.Development, Host: "127.0.0.1", URL: "http://localhost:" + port,
-		PostgresURL: o.AppURL, PlatformURL: o.PlatformURL,
-		RedisURL: secret.NewString("redis://" + redis.Addr()), RedisPort: 6379,
-		EncryptionKey:  secret.NewString(hex.EncodeToString(secret.NewDataKey())),
-		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, ShutdownGrace: 10 * time.Second,
-		DomainQuarantine: 30 * 24 * time.Hour,
-		MultiTenancy: config.MultiTenancy{
-			Enabled: true, ExtractionPriority: []string{"header", "subdomain"}, TenantHeader: "x-tenant-id", PoolMaxSize: 50,
-			PoolIdleTTLMS: 1_800_000, PoolCleanupInterval: 60_000,
-		},
+	if first == nil {
+		a.DB = testkit.NewDB(tb)
+		a.Config = configuration(tb, a.Addr, a.DB.Options())
+		a.Store = a.DB.Store(tb)
+	} else {
+		a.DB, a.Config, a.Store = first.DB, first.Config, first.Store
 	}
-	if a.Config.Port, err = strconv.Atoi(port); err != nil {
-		tb.Fatal(err)
-	}
-	if o.Pooled {
-		a.Config.Pooler = config.TransactionPooler
-	}
+	a.Config.RedisURL = secret.NewString(redisURL)
 	for _, f := range change {
 		f(&a.Config)
 	}
@@ -117,9 +112,8 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 		handlers = append(handlers, telemetry.NewLogger(a.Journal, "debug", false).Handler())
 	}
 	log := slog.New(slog.NewMultiHandler(handlers...))
-	a.Server, err = server.New(tb.Context(), server.Options{Config: a.Config, Log: log, RedisCompat: true})
+	a.Server, err = server.New(tb.Context(), server.Options{Config: a.Config, Log: log, RedisCompat: compat})
 	check(tb, err)
-	a.Store = db.Store(tb)
 
 	ctx, stop := context.WithCancel(context.WithoutCancel(tb.Context()))
 	ready, done := make(chan struct{}), make(chan error, 1)
@@ -131,8 +125,32 @@ func New(tb testing.TB, change ...func(*config.Config)) *App {
 		return <-done
 	})
 	tb.Cleanup(func() { a.Stop(tb) })
-	a.Acme, a.Globex = a.AddTenant(tb, "acme"), a.AddTenant(tb, "globex")
 	return a
+}
+
+// configuration is that of a deployment whose public address is addr on localhost.
+func configuration(tb testing.TB, addr string, o store.Options) config.Config {
+	tb.Helper()
+	_, port, err := net.SplitHostPort(addr)
+	check(tb, err)
+	c := config.Config{
+		Environment: config.Development, Host: "127.0.0.1", URL: "http://localhost:" + port,
+		PostgresURL: o.AppURL, PlatformURL: o.PlatformURL, RedisPort: 6379,
+		EncryptionKey:  secret.NewString(hex.EncodeToString(secret.NewDataKey())),
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, ShutdownGrace: 10 * time.Second,
+		DomainQuarantine: 30 * 24 * time.Hour,
+		MultiTenancy: config.MultiTenancy{
+			Enabled: true, ExtractionPriority: []string{"header", "subdomain"}, TenantHeader: "x-tenant-id", PoolMaxSize: 50,
+			PoolIdleTTLMS: 1_800_000, PoolCleanupInterval: 60_000,
+		},
+	}
+	if c.Port, err = strconv.Atoi(port); err != nil {
+		tb.Fatal(err)
+	}
+	if o.Pooled {
+		c.Pooler = config.TransactionPooler
+	}
+	return c
 }
 
 // Stop ends the server before the test ends, so that nothing in it moves any more.
