@@ -46,6 +46,9 @@ const (
 	KeyCreated          Type = "key.created"
 	SettingsChanged     Type = "settings.changed"
 
+	BootstrapCreated  Type = "bootstrap.created"
+	BootstrapReplaced Type = "bootstrap.replaced"
+
 	RegistrationTokenCreated Type = "registration_token.created"
 	RegistrationTokenRevoked Type = "registration_token.revoked"
 )
