@@ -155,9 +155,13 @@ type TenantStatusView struct {
 	To                string
 }
 
-// TitleKey, EffectKey and SubmitKey return the message keys of the question, of what happens, and of the answer yes.
-func (v TenantStatusView) TitleKey() string  { return changeKey(v.To, "title") }
+// TitleKey returns the message key of the question.
+func (v TenantStatusView) TitleKey() string { return changeKey(v.To, "title") }
+
+// EffectKey returns the message key of what happens.
 func (v TenantStatusView) EffectKey() string { return changeKey(v.To, "effect") }
+
+// SubmitKey returns the message key of the answer yes.
 func (v TenantStatusView) SubmitKey() string { return changeKey(v.To, "submit") }
 
 // SetupView is the form with which the first account makes a permanent administrator. It posts the fields email, name and password to
