@@ -229,7 +229,7 @@ func signInAtPlatform(t *testing.T, s seeded) {
 func signInAtDemo(t *testing.T, demo string, tenant seededTenant) {
 	t.Helper()
 	v := newVisitor(t)
-	page, at := v.get(t, demo + "/login/" + tenant.Slug)
+	page, at := v.get(t, demo+"/login/"+tenant.Slug)
 	if !strings.Contains(page, `id="login-form"`) {
 		t.Fatalf("%s shows no login form:\n%s", at, page)
 	}

@@ -58,7 +58,7 @@ func (h *Handler) platformReplace(c echo.Context) error {
 	view.Email, view.Name = form.Get("email"), form.Get("name")
 	err = platform.Replacement{
 		Store: h.platform.Store, Passwords: h.platform.Passwords, Home: v.p.Tenant.ID, By: v.s, Email: view.Email, Name: view.Name,
-		Password: form.Get("password"), Company: v.p.CompanyName(), Rules: v.p.Settings.Security.Authentication, Policy: v.p.SessionPolicy(),
+		Password: form.Get("password"), Company: v.p.CompanyName(), Rules: factor.Policy(v.p.Settings.Security.Authentication.PasswordPolicy), Policy: v.p.SessionPolicy(),
 		Origin: oidc.Origin(c),
 	}.Run(c.Request().Context())
 	for _, fault := range []struct {

@@ -16,7 +16,6 @@ import (
 	"parako/internal/problem"
 	"parako/internal/secret"
 	"parako/internal/session"
-	"parako/internal/settings"
 	"parako/internal/store"
 )
 
@@ -179,8 +178,8 @@ type Replacement struct {
 	Password string
 	// Company is what people know the tenant as; it makes no password.
 	Company string
-	// Rules are the tenant's.
-	Rules  settings.Authentication
+	// Rules are what the tenant demands of a password.
+	Rules  factor.Policy
 	Policy session.Policy
 	Origin audit.Origin
 }
@@ -195,8 +194,7 @@ func (r Replacement) Run(ctx context.Context) error {
 	if n.Email == "" {
 		faults = append(faults, ErrEmailMissing)
 	}
-	policy := factor.Policy(r.Rules.PasswordPolicy)
-	faults = append(faults, policy.Check(r.Password, n.Email, n.Name, r.Company))
+	faults = append(faults, r.Rules.Check(r.Password, n.Email, n.Name, r.Company))
 	if err := errors.Join(faults...); err != nil {
 		return err
 	}
