@@ -34,7 +34,7 @@ var floors = [][]string{
 		"internal/directory", "internal/factor", "internal/session", "internal/federation", "internal/keyring",
 		"internal/settings",
 	},
-	3: {"internal/oidc", "internal/signin"},
+	3: {"internal/oidc", "internal/platform", "internal/signin"},
 	4: {"internal/pages", "internal/api", "internal/jobs"},
 	5: {"internal/server"},
 	6: {"cmd/parako", "internal"},

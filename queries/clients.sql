@@ -101,6 +101,16 @@ SELECT *
  ORDER BY id
  LIMIT @page_size;
 
+-- ClientCount counts the clients up to a bound.
+-- name: ClientCount :one
+SELECT count(*)
+  FROM (
+    SELECT 1
+      FROM parako.clients
+     WHERE tenant_id = @tenant_id
+     LIMIT @bound
+  ) AS counted;
+
 -- ClientsWithLogin lists the clients in which a login can be started from here, by name. It reads the tenant's clients.
 -- name: ClientsWithLogin :many
 SELECT client_name,

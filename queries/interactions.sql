@@ -1,8 +1,8 @@
 -- name: InteractionCreate :exec
 INSERT INTO parako.interactions (id, browser_digest, client_id, request, login_required, consent_prompt, select_account, session_id,
-                                 pushed_id, device_id, expires_at)
-VALUES (@id, @browser_digest, @client_id, @request, @login_required, @consent_prompt, @select_account, sqlc.narg(session_id),
-        sqlc.narg(pushed_id), sqlc.narg(device_id), @expires_at);
+                                 pushed_id, device_id, target, expires_at)
+VALUES (@id, @browser_digest, sqlc.narg(client_id), @request, @login_required, @consent_prompt, @select_account, sqlc.narg(session_id),
+        sqlc.narg(pushed_id), sqlc.narg(device_id), sqlc.narg(target), @expires_at);
 
 -- InteractionByID finds a request, and whether it still waits in the browser that began it.
 -- name: InteractionByID :one

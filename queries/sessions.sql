@@ -2,7 +2,7 @@
 INSERT INTO parako.sessions (id, token_digest, user_id, auth_time, acr, amr, ip, user_agent, expires_at)
 VALUES (@id, @token_digest, @user_id, @auth_time, @acr, @amr, @ip, @user_agent, @expires_at);
 
--- SessionByToken finds the live session of a cookie and the account behind it.
+-- SessionByToken finds the live session of a cookie and the account behind it, which must not have ended either.
 -- name: SessionByToken :one
 SELECT sqlc.embed(s), sqlc.embed(u)
   FROM parako.sessions AS s
@@ -13,7 +13,17 @@ SELECT sqlc.embed(s), sqlc.embed(u)
    AND s.token_digest = @token_digest
    AND s.ended_at IS NULL
    AND s.expires_at > now()
-   AND u.account_enabled;
+   AND u.account_enabled
+   AND (u.bootstrap_until IS NULL OR u.bootstrap_until > now());
+
+-- SessionsByUser lists the live sessions of a person. Served by sessions_user_idx.
+-- name: SessionsByUser :many
+SELECT id
+  FROM parako.sessions
+ WHERE tenant_id = @tenant_id
+   AND user_id = @user_id
+   AND ended_at IS NULL
+   AND expires_at > now();
 
 -- SessionTouch records activity; the caller limits how often.
 -- name: SessionTouch :exec

@@ -91,3 +91,55 @@ VALUES (@id, @user_id, @hash)
     ON CONFLICT (tenant_id, user_id) DO UPDATE
    SET hash = excluded.hash,
        updated_at = now();
+
+-- PlatformAdministrator finds somebody who administers the platform for good.
+-- name: PlatformAdministrator :one
+SELECT id
+  FROM parako.users
+ WHERE tenant_id = @tenant_id
+   AND 'platform_admin' = ANY (roles)
+   AND bootstrap_until IS NULL
+ LIMIT 1;
+
+-- BootstrapAccount finds the account that makes the first administrator, and its password hash. live: it still can.
+-- name: BootstrapAccount :one
+SELECT u.id, p.hash, (u.account_enabled AND u.bootstrap_until > now())::boolean AS live
+  FROM parako.users AS u
+  JOIN parako.user_passwords AS p
+    ON p.tenant_id = @tenant_id
+   AND p.user_id = u.id
+ WHERE u.tenant_id = @tenant_id
+   AND u.bootstrap_until IS NOT NULL;
+
+-- name: BootstrapMark :exec
+UPDATE parako.users
+   SET bootstrap_until = @bootstrap_until::timestamptz
+ WHERE tenant_id = @tenant_id
+   AND id = @id;
+
+-- BootstrapRenew lets an account that has ended make an administrator once more; no row: it has not ended.
+-- name: BootstrapRenew :execrows
+UPDATE parako.users
+   SET email = @email,
+       email_norm = @email_norm,
+       email_verified = true,
+       account_enabled = true,
+       bootstrap_until = @bootstrap_until::timestamptz,
+       updated_at = now()
+ WHERE tenant_id = @tenant_id
+   AND id = @id
+   AND NOT (account_enabled AND bootstrap_until > now());
+
+-- BootstrapEnd spends the account: it never signs in again, and its address is free for the administrator it has made. No row: it has ended.
+-- name: BootstrapEnd :execrows
+UPDATE parako.users
+   SET account_enabled = false,
+       email = NULL,
+       email_norm = NULL,
+       email_verified = false,
+       bootstrap_until = now(),
+       updated_at = now()
+ WHERE tenant_id = @tenant_id
+   AND id = @id
+   AND account_enabled
+   AND bootstrap_until > now();

@@ -119,6 +119,7 @@ func TestDev(t *testing.T) {
 		}
 		signInAtDemo(t, first.seeded.Demo, tenant)
 	}
+	signInAtPlatform(t, first.seeded)
 	otherServer, otherDemo := ports(t)
 	failsWith(t, dir, otherServer, otherDemo, "another `parako dev` uses")
 	failsWith(t, filepath.Join(t.TempDir(), "other"), server, otherDemo, "choose another with --port")
@@ -160,64 +161,92 @@ func TestDemoPersonsAreComplete(t *testing.T) {
 	}
 }
 
-// signInAtDemo does what a person does at the demo relying party: sign in, consent, see the claims, sign out.
-func signInAtDemo(t *testing.T, demo string, tenant seededTenant) {
+// visitor is a browser that keeps cookies and finds every host on this machine.
+type visitor struct{ *http.Client }
+
+func newVisitor(t *testing.T) visitor {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	browser := &http.Client{Jar: jar, Transport: loopbackTransport()}
-	defer browser.CloseIdleConnections()
-	read := func(resp *http.Response, err error) (string, *url.URL) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(body), resp.Request.URL
-	}
-	get := func(target string) (string, *url.URL) {
-		t.Helper()
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return read(browser.Do(r))
-	}
-	post := func(target string, form url.Values) (string, *url.URL) {
-		t.Helper()
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form.Encode()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Origin", r.URL.Scheme+"://"+r.URL.Host)
-		return read(browser.Do(r))
-	}
+	v := visitor{&http.Client{Jar: jar, Transport: loopbackTransport()}}
+	t.Cleanup(v.CloseIdleConnections)
+	return v
+}
 
-	page, at := get(demo + "/login/" + tenant.Slug)
+func (v visitor) read(t *testing.T, r *http.Request) (string, *url.URL) {
+	t.Helper()
+	resp, err := v.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body), resp.Request.URL
+}
+
+func (v visitor) get(t *testing.T, target string) (string, *url.URL) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.read(t, r)
+}
+
+func (v visitor) post(t *testing.T, target string, form url.Values) (string, *url.URL) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Origin", r.URL.Scheme+"://"+r.URL.Host)
+	return v.read(t, r)
+}
+
+// signInAtPlatform does what an operator does first: sign in at the platform's pages and see the tenants.
+func signInAtPlatform(t *testing.T, s seeded) {
+	t.Helper()
+	v := newVisitor(t)
+	page, at := v.get(t, s.Platform)
 	if !strings.Contains(page, `id="login-form"`) {
 		t.Fatalf("%s shows no login form:\n%s", at, page)
 	}
-	page, at = post(at.String()+"/login", url.Values{"identifier": {tenant.Users[0].Identifier}, "password": {tenant.Users[0].Password}})
+	page, at = v.post(t, at.String()+"/login", url.Values{"identifier": {s.Operator.Identifier}, "password": {s.Operator.Password}})
+	for _, tenant := range s.Tenants {
+		if !strings.Contains(page, `href="/platform/tenants/`+tenant.Slug+`"`) {
+			t.Errorf("%s does not list %s:\n%s", at, tenant.Slug, page)
+		}
+	}
+}
+
+// signInAtDemo does what a person does at the demo relying party: sign in, consent, see the claims, sign out.
+func signInAtDemo(t *testing.T, demo string, tenant seededTenant) {
+	t.Helper()
+	v := newVisitor(t)
+	page, at := v.get(t, demo+"/login/"+tenant.Slug)
+	if !strings.Contains(page, `id="login-form"`) {
+		t.Fatalf("%s shows no login form:\n%s", at, page)
+	}
+	page, at = v.post(t, at.String()+"/login", url.Values{"identifier": {tenant.Users[0].Identifier}, "password": {tenant.Users[0].Password}})
 	if strings.Contains(page, `id="consent-form"`) { // Only the first time.
-		page, at = post(at.String()+"/confirm", nil)
+		page, at = v.post(t, at.String()+"/confirm", nil)
 	}
 	if !strings.Contains(page, `id="demo-claims"`) || !strings.Contains(page, tenant.Users[0].Identifier) {
 		t.Fatalf("%s shows no claims:\n%s", at, page)
 	}
-	page, at = post(demo+"/logout", nil)
+	page, at = v.post(t, demo+"/logout", nil)
 	if !strings.Contains(page, `id="logout-confirm"`) {
 		t.Fatalf("%s does not ask:\n%s", at, page)
 	}
 	form := url.Values{}
 	maps.Copy(form, at.Query()) // The form repeats the request in hidden fields.
-	if page, at = post(at.Scheme+"://"+at.Host+"/oidc/v1/session/end/confirm", form); !strings.HasPrefix(at.String(), demo) {
+	if page, at = v.post(t, at.Scheme+"://"+at.Host+"/oidc/v1/session/end/confirm", form); !strings.HasPrefix(at.String(), demo) {
 		t.Fatalf("signing out ends at %s:\n%s", at, page)
 	}
 }

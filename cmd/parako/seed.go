@@ -28,8 +28,10 @@ import (
 
 // seeded is what `parako dev` prints: where everything is and how to sign in.
 type seeded struct {
-	Server   string         `json:"server"`
-	Platform string         `json:"platform"`
+	Server   string `json:"server"`
+	Platform string `json:"platform"`
+	// Operator administers the platform.
+	Operator seededUser     `json:"platform_admin"`
 	Demo     string         `json:"relying_party"`
 	Tenants  []seededTenant `json:"tenants"`
 	// Environment is what the other commands need to work on this database.
@@ -114,12 +116,22 @@ func seed(ctx context.Context, c config.Config, o devOptions) (seeded, error) {
 		return seeded{}, err
 	}
 	out := seeded{
-		Server: base.String(), Platform: base.Scheme + "://" + tenant.PlatformsSlug + "." + base.Host,
+		Server: base.String(), Platform: base.Scheme + "://" + tenant.PlatformsSlug + "." + base.Host + "/platform",
 		Demo: "http://localhost:" + strconv.Itoa(o.demoPort),
 		Environment: map[string]string{
 			"DATABASE_URL": c.DatabaseURL.Reveal(), "STORAGE_POSTGRESQL_URL": c.PostgresURL.Reveal(),
 			"STORAGE_POSTGRESQL_PLATFORM_URL": c.PlatformURL.Reveal(), "ENCRYPTION_KEY": c.EncryptionKey.Reveal(),
 		},
+	}
+	platforms, err := tenant.EnsurePlatforms(ctx, s)
+	if err != nil {
+		return seeded{}, err
+	}
+	out.Operator, _, err = seedPerson(ctx, s, vault.Master, platforms, directory.New{
+		Username: "olga", Email: "olga@platform.example", EmailVerified: true, Name: "Olga Operator", Roles: []string{"admin", directory.PlatformAdmin},
+	})
+	if err != nil {
+		return seeded{}, fmt.Errorf("platform: %w", err)
 	}
 	for _, brand := range demoBrands() {
 		t, err := seedTenant(ctx, s, vault, base, brand, out.Demo)
@@ -139,25 +151,11 @@ func seedTenant(ctx context.Context, s *store.Store, vault tenant.Vault, base *u
 	if err != nil {
 		return seededTenant{}, err
 	}
-	out := seededTenant{
-		Slug: t.Slug, Name: b.name, Issuer: t.Issuer(base, oidc.Mount),
-		Users: []seededUser{{Identifier: b.person.Email, Password: memorable(vault.Master, t.ID, "dev-password")}},
-	}
-	var hash string
-	err = s.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
-		_, hash, err = directory.ForLogin(ctx, tx, b.person.Email)
-		return err
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		if hash, err = (factor.Passwords{Hasher: secret.NewHasher(1)}).Hash(ctx, out.Users[0].Password); err != nil {
-			return seededTenant{}, err
-		}
+	out := seededTenant{Slug: t.Slug, Name: b.name, Issuer: t.Issuer(base, oidc.Mount)}
+	user, fresh, err := seedPerson(ctx, s, vault.Master, t, b.person)
+	if err == nil && fresh {
 		err = s.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
-			_, err := addUser(ctx, tx, b.person, hash)
-			if err != nil {
-				return err
-			}
-			_, err = settings.Write(ctx, tx, settings.Layer{}, settings.Change{
+			_, err := settings.Write(ctx, tx, settings.Layer{}, settings.Change{
 				Section: "branding", Document: json.RawMessage(b.branding), By: audit.Operator("dev"),
 			})
 			return err
@@ -166,8 +164,29 @@ func seedTenant(ctx context.Context, s *store.Store, vault tenant.Vault, base *u
 	if err != nil {
 		return seededTenant{}, fmt.Errorf("user: %w", err)
 	}
+	out.Users = []seededUser{user}
 	out.Clients, err = seedClients(ctx, s, vault, t, b, demo)
 	return out, err
+}
+
+// seedPerson adds a person to a tenant, or finds the one of an earlier run.
+func seedPerson(ctx context.Context, s *store.Store, master secret.MasterKey, t tenant.Tenant, person directory.New) (user seededUser, fresh bool, err error) {
+	user = seededUser{Identifier: person.Email, Password: memorable(master, t.ID, "dev-password")}
+	err = s.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
+		_, _, err := directory.ForLogin(ctx, tx, person.Email)
+		return err
+	})
+	if !errors.Is(err, store.ErrNotFound) {
+		return user, false, err
+	}
+	hash, err := factor.Passwords{Hasher: secret.NewHasher(1)}.Hash(ctx, user.Password)
+	if err != nil {
+		return user, false, err
+	}
+	return user, true, s.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
+		_, err := addUser(ctx, tx, person, hash)
+		return err
+	})
 }
 
 // seedClients registers a confidential and a public client, or moves those of an earlier run to today's ports.
@@ -236,7 +255,8 @@ func (s seeded) demoTenants() []demoTenant {
 // String is the block a person reads.
 func (s seeded) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nParako is ready.\n\n  Try it:    %s   (demo application: sign in, consent, see the claims, sign out)\n  Platform:  %s\n", s.Demo, s.Platform)
+	fmt.Fprintf(&b, "\nParako is ready.\n\n  Try it:    %s   (demo application: sign in, consent, see the claims, sign out)\n\n  Platform:  %s\n    user           %s\n    password       %s\n",
+		s.Demo, s.Platform, s.Operator.Identifier, s.Operator.Password)
 	for _, t := range s.Tenants {
 		fmt.Fprintf(&b, "\n  %s\n    issuer         %s\n", t.Name, t.Issuer)
 		for _, u := range t.Users {

@@ -56,6 +56,9 @@ const (
 	DomainFailing  Type = "domain.failing"
 	DomainReleased Type = "domain.released"
 
+	BootstrapCreated  Type = "bootstrap.created"
+	BootstrapReplaced Type = "bootstrap.replaced"
+
 	RegistrationTokenCreated Type = "registration_token.created"
 	RegistrationTokenRevoked Type = "registration_token.revoked"
 )

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/caarlos0/env/v11"
 
@@ -90,6 +92,10 @@ type Config struct {
 	DomainQuarantine time.Duration `env:"CUSTOM_DOMAIN_QUARANTINE" envDefault:"720h"`
 
 	MultiTenancy MultiTenancy `envPrefix:"MULTI_TENANCY_"`
+
+	// BootstrapEmail and BootstrapPassword are of the account that makes the platform's first administrator. Empty: none is made.
+	BootstrapEmail    string        `env:"PARAKO_BOOTSTRAP_ADMIN_EMAIL"`
+	BootstrapPassword secret.String `env:"PARAKO_BOOTSTRAP_ADMIN_PASSWORD"`
 
 	// MetricsAddr is the listener of /metrics, never the public one; "off" turns it off.
 	MetricsAddr string `env:"METRICS_ADDR" envDefault:"127.0.0.1:9464"`
@@ -306,10 +312,37 @@ func (c Config) ForServe() error {
 	if c.MultiTenancy.PoolIdleTTLMS < 1 || c.MultiTenancy.PoolCleanupInterval < 1 {
 		fault("MULTI_TENANCY_PROVIDER_POOL_IDLE_TTL_MS and _CLEANUP_INTERVAL_MS must be positive")
 	}
+	for _, text := range c.bootstrapFaults() {
+		fault("%s", text)
+	}
 	if len(faults) > 0 {
 		return errors.New(strings.Join(faults, "\n"))
 	}
 	return nil
+}
+
+// A bootstrap password is at least this long, and at most as long as any password may be.
+const (
+	minBootstrapPassword = 12
+	maxBootstrapPassword = 128
+)
+
+// bootstrapFaults are what is wrong with the account that makes the first administrator.
+func (c Config) bootstrapFaults() []string {
+	if c.BootstrapEmail == "" && c.BootstrapPassword.Empty() {
+		return nil
+	}
+	if c.BootstrapEmail == "" || c.BootstrapPassword.Empty() {
+		return []string{"PARAKO_BOOTSTRAP_ADMIN_EMAIL and PARAKO_BOOTSTRAP_ADMIN_PASSWORD belong together: set both, or neither"}
+	}
+	var faults []string
+	if a, err := mail.ParseAddress(c.BootstrapEmail); err != nil || a.Address != c.BootstrapEmail {
+		faults = append(faults, "PARAKO_BOOTSTRAP_ADMIN_EMAIL must be an email address")
+	}
+	if n := utf8.RuneCountInString(c.BootstrapPassword.Reveal()); n < minBootstrapPassword || n > maxBootstrapPassword {
+		faults = append(faults, "PARAKO_BOOTSTRAP_ADMIN_PASSWORD must have 12 to 128 characters")
+	}
+	return faults
 }
 
 // BaseURL is DEPLOYMENT_URL, checked: http or https, a host, and nothing behind it.

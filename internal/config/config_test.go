@@ -180,6 +180,23 @@ func TestFaults(t *testing.T) {
 				"MULTI_TENANCY_PROVIDER_POOL_IDLE_TTL_MS and _CLEANUP_INTERVAL_MS must be positive",
 			},
 		},
+		"a first administrator without a password": {
+			changes: []string{"PARAKO_BOOTSTRAP_ADMIN_EMAIL=" + canary + "@example.com"},
+			want:    []string{"PARAKO_BOOTSTRAP_ADMIN_EMAIL and PARAKO_BOOTSTRAP_ADMIN_PASSWORD belong together: set both, or neither"},
+		},
+		"a password without a first administrator": {
+			changes: []string{"PARAKO_BOOTSTRAP_ADMIN_PASSWORD=" + canary + canary},
+			want:    []string{"PARAKO_BOOTSTRAP_ADMIN_EMAIL and PARAKO_BOOTSTRAP_ADMIN_PASSWORD belong together: set both, or neither"},
+		},
+		"a first administrator who is none": {
+			changes: []string{"PARAKO_BOOTSTRAP_ADMIN_EMAIL=Me <" + canary + "@example.com>", "PARAKO_BOOTSTRAP_ADMIN_PASSWORD=eleven char"},
+			want: []string{
+				"PARAKO_BOOTSTRAP_ADMIN_EMAIL must be an email address", "PARAKO_BOOTSTRAP_ADMIN_PASSWORD must have 12 to 128 characters",
+			},
+		},
+		"a first administrator": {
+			changes: []string{"PARAKO_BOOTSTRAP_ADMIN_EMAIL=me@example.com", "PARAKO_BOOTSTRAP_ADMIN_PASSWORD=twelve chars"},
+		},
 		"values of another type": {
 			changes: []string{
 				"DEPLOYMENT_SERVER_PORT=" + canary, "DEPLOYMENT_SHUTDOWN_GRACE=10", "REDIS_PORT=1e3", "REDIS_DATABASE=one",

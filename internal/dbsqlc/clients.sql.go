@@ -148,6 +148,29 @@ func (q *Queries) ClientByID(ctx context.Context, arg ClientByIDParams) (Client,
 	return i, err
 }
 
+const clientCount = `-- name: ClientCount :one
+SELECT count(*)
+  FROM (
+    SELECT 1
+      FROM parako.clients
+     WHERE tenant_id = $1
+     LIMIT $2
+  ) AS counted
+`
+
+type ClientCountParams struct {
+	TenantID uuid.UUID
+	Bound    int32
+}
+
+// ClientCount counts the clients up to a bound.
+func (q *Queries) ClientCount(ctx context.Context, arg ClientCountParams) (int64, error) {
+	row := q.db.QueryRow(ctx, clientCount, arg.TenantID, arg.Bound)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const clientCreate = `-- name: ClientCreate :exec
 INSERT INTO parako.clients (id, client_name, application_type, preset, token_endpoint_auth_method, secret_digest, secret_sealed, jwks,
                             redirect_uris, post_logout_redirect_uris, grant_types, response_types, scope, allowed_resources,

@@ -129,7 +129,7 @@ func (q *Queries) AccessTokenRevoke(ctx context.Context, arg AccessTokenRevokePa
 }
 
 const accessTokenUser = `-- name: AccessTokenUser :one
-SELECT a.tenant_id, a.id, a.grant_id, a.client_id, a.scopes, a.resources, a.created_at, a.expires_at, a.revoked_at, a.cnf, a.act, u.tenant_id, u.id, u.username, u.username_norm, u.email, u.email_norm, u.email_verified, u.name, u.given_name, u.family_name, u.middle_name, u.nickname, u.profile, u.picture, u.website, u.gender, u.birthdate, u.zoneinfo, u.locale, u.phone_number, u.phone_number_verified, u.address, u.roles, u.account_enabled, u.last_login_at, u.created_at, u.updated_at, g.claims, g.session_id, c.tenant_id, c.id, c.client_name, c.application_type, c.preset, c.active, c.token_endpoint_auth_method, c.secret_digest, c.previous_secret_digest, c.previous_secret_expires_at, c.jwks, c.redirect_uris, c.post_logout_redirect_uris, c.grant_types, c.response_types, c.scope, c.allowed_resources, c.resources_scopes, c.require_pkce, c.id_token_signed_response_alg, c.default_max_age, c.is_internal_client, c.client_uri, c.logo_uri, c.policy_uri, c.tos_uri, c.description, c.contacts, c.tags, c.created_at, c.updated_at, c.metadata, c.secret_sealed, c.previous_secret_sealed, c.registration_digest, c.audience, c.registration_policy
+SELECT a.tenant_id, a.id, a.grant_id, a.client_id, a.scopes, a.resources, a.created_at, a.expires_at, a.revoked_at, a.cnf, a.act, u.tenant_id, u.id, u.username, u.username_norm, u.email, u.email_norm, u.email_verified, u.name, u.given_name, u.family_name, u.middle_name, u.nickname, u.profile, u.picture, u.website, u.gender, u.birthdate, u.zoneinfo, u.locale, u.phone_number, u.phone_number_verified, u.address, u.roles, u.account_enabled, u.last_login_at, u.created_at, u.updated_at, u.bootstrap_until, g.claims, g.session_id, c.tenant_id, c.id, c.client_name, c.application_type, c.preset, c.active, c.token_endpoint_auth_method, c.secret_digest, c.previous_secret_digest, c.previous_secret_expires_at, c.jwks, c.redirect_uris, c.post_logout_redirect_uris, c.grant_types, c.response_types, c.scope, c.allowed_resources, c.resources_scopes, c.require_pkce, c.id_token_signed_response_alg, c.default_max_age, c.is_internal_client, c.client_uri, c.logo_uri, c.policy_uri, c.tos_uri, c.description, c.contacts, c.tags, c.created_at, c.updated_at, c.metadata, c.secret_sealed, c.previous_secret_sealed, c.registration_digest, c.audience, c.registration_policy
   FROM parako.access_tokens AS a
   JOIN parako.clients AS c
     ON c.tenant_id = $1
@@ -206,6 +206,7 @@ func (q *Queries) AccessTokenUser(ctx context.Context, arg AccessTokenUserParams
 		&i.User.LastLoginAt,
 		&i.User.CreatedAt,
 		&i.User.UpdatedAt,
+		&i.User.BootstrapUntil,
 		&i.Claims,
 		&i.SessionID,
 		&i.Client.TenantID,

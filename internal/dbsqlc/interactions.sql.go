@@ -60,7 +60,7 @@ func (q *Queries) ConsentPut(ctx context.Context, arg ConsentPutParams) error {
 }
 
 const interactionByID = `-- name: InteractionByID :one
-SELECT i.tenant_id, i.id, i.browser_digest, i.client_id, i.request, i.login_required, i.consent_prompt, i.session_id, i.consented, i.created_at, i.expires_at, i.finished_at, i.select_account, i.pushed_id, i.device_id,
+SELECT i.tenant_id, i.id, i.browser_digest, i.client_id, i.request, i.login_required, i.consent_prompt, i.session_id, i.consented, i.created_at, i.expires_at, i.finished_at, i.select_account, i.pushed_id, i.device_id, i.target,
        (i.browser_digest = $1 AND i.finished_at IS NULL AND i.expires_at > now())::boolean AS waiting
   FROM parako.interactions AS i
  WHERE i.tenant_id = $2
@@ -98,6 +98,7 @@ func (q *Queries) InteractionByID(ctx context.Context, arg InteractionByIDParams
 		&i.Interaction.SelectAccount,
 		&i.Interaction.PushedID,
 		&i.Interaction.DeviceID,
+		&i.Interaction.Target,
 		&i.Waiting,
 	)
 	return i, err
@@ -128,15 +129,15 @@ func (q *Queries) InteractionChosen(ctx context.Context, arg InteractionChosenPa
 
 const interactionCreate = `-- name: InteractionCreate :exec
 INSERT INTO parako.interactions (id, browser_digest, client_id, request, login_required, consent_prompt, select_account, session_id,
-                                 pushed_id, device_id, expires_at)
+                                 pushed_id, device_id, target, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8,
-        $9, $10, $11)
+        $9, $10, $11, $12)
 `
 
 type InteractionCreateParams struct {
 	ID            uuid.UUID
 	BrowserDigest []byte
-	ClientID      string
+	ClientID      *string
 	Request       string
 	LoginRequired bool
 	ConsentPrompt bool
@@ -144,6 +145,7 @@ type InteractionCreateParams struct {
 	SessionID     *uuid.UUID
 	PushedID      []byte
 	DeviceID      []byte
+	Target        *string
 	ExpiresAt     time.Time
 }
 
@@ -159,6 +161,7 @@ func (q *Queries) InteractionCreate(ctx context.Context, arg InteractionCreatePa
 		arg.SessionID,
 		arg.PushedID,
 		arg.DeviceID,
+		arg.Target,
 		arg.ExpiresAt,
 	)
 	return err

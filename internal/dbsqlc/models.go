@@ -156,7 +156,7 @@ type Interaction struct {
 	TenantID      uuid.UUID
 	ID            uuid.UUID
 	BrowserDigest []byte
-	ClientID      string
+	ClientID      *string
 	Request       string
 	LoginRequired bool
 	ConsentPrompt bool
@@ -170,6 +170,8 @@ type Interaction struct {
 	PushedID []byte
 	// The device code that the answer is for, instead of an authorization request.
 	DeviceID []byte
+	// The page of our own that the answer leads to, instead of a client.
+	Target *string
 }
 
 // A job of schema jobs leads to each row. It is gone when the client has been told; failed_at is set when that was given up. The person and the session may be gone by then.
@@ -320,4 +322,6 @@ type User struct {
 	LastLoginAt         *time.Time
 	CreatedAt           time.Time
 	UpdatedAt           time.Time
+	// Set for the account that makes the first administrator, until when it can; nobody else has it.
+	BootstrapUntil *time.Time
 }

@@ -13,7 +13,7 @@ import (
 )
 
 const sessionByToken = `-- name: SessionByToken :one
-SELECT s.tenant_id, s.id, s.token_digest, s.user_id, s.auth_time, s.acr, s.amr, s.ip, s.user_agent, s.created_at, s.last_seen_at, s.expires_at, s.ended_at, u.tenant_id, u.id, u.username, u.username_norm, u.email, u.email_norm, u.email_verified, u.name, u.given_name, u.family_name, u.middle_name, u.nickname, u.profile, u.picture, u.website, u.gender, u.birthdate, u.zoneinfo, u.locale, u.phone_number, u.phone_number_verified, u.address, u.roles, u.account_enabled, u.last_login_at, u.created_at, u.updated_at
+SELECT s.tenant_id, s.id, s.token_digest, s.user_id, s.auth_time, s.acr, s.amr, s.ip, s.user_agent, s.created_at, s.last_seen_at, s.expires_at, s.ended_at, u.tenant_id, u.id, u.username, u.username_norm, u.email, u.email_norm, u.email_verified, u.name, u.given_name, u.family_name, u.middle_name, u.nickname, u.profile, u.picture, u.website, u.gender, u.birthdate, u.zoneinfo, u.locale, u.phone_number, u.phone_number_verified, u.address, u.roles, u.account_enabled, u.last_login_at, u.created_at, u.updated_at, u.bootstrap_until
   FROM parako.sessions AS s
   JOIN parako.users AS u
     ON u.tenant_id = $1
@@ -23,6 +23,7 @@ SELECT s.tenant_id, s.id, s.token_digest, s.user_id, s.auth_time, s.acr, s.amr, 
    AND s.ended_at IS NULL
    AND s.expires_at > now()
    AND u.account_enabled
+   AND (u.bootstrap_until IS NULL OR u.bootstrap_until > now())
 `
 
 type SessionByTokenParams struct {
@@ -35,7 +36,7 @@ type SessionByTokenRow struct {
 	User    User
 }
 
-// SessionByToken finds the live session of a cookie and the account behind it.
+// SessionByToken finds the live session of a cookie and the account behind it, which must not have ended either.
 func (q *Queries) SessionByToken(ctx context.Context, arg SessionByTokenParams) (SessionByTokenRow, error) {
 	row := q.db.QueryRow(ctx, sessionByToken, arg.TenantID, arg.TokenDigest)
 	var i SessionByTokenRow
@@ -80,6 +81,7 @@ func (q *Queries) SessionByToken(ctx context.Context, arg SessionByTokenParams) 
 		&i.User.LastLoginAt,
 		&i.User.CreatedAt,
 		&i.User.UpdatedAt,
+		&i.User.BootstrapUntil,
 	)
 	return i, err
 }
@@ -235,4 +237,39 @@ type SessionTouchParams struct {
 func (q *Queries) SessionTouch(ctx context.Context, arg SessionTouchParams) error {
 	_, err := q.db.Exec(ctx, sessionTouch, arg.TenantID, arg.ID)
 	return err
+}
+
+const sessionsByUser = `-- name: SessionsByUser :many
+SELECT id
+  FROM parako.sessions
+ WHERE tenant_id = $1
+   AND user_id = $2
+   AND ended_at IS NULL
+   AND expires_at > now()
+`
+
+type SessionsByUserParams struct {
+	TenantID uuid.UUID
+	UserID   uuid.UUID
+}
+
+// SessionsByUser lists the live sessions of a person. Served by sessions_user_idx.
+func (q *Queries) SessionsByUser(ctx context.Context, arg SessionsByUserParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, sessionsByUser, arg.TenantID, arg.UserID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -8,9 +8,116 @@ package dbsqlc
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/google/uuid"
 )
+
+const bootstrapAccount = `-- name: BootstrapAccount :one
+SELECT u.id, p.hash, (u.account_enabled AND u.bootstrap_until > now())::boolean AS live
+  FROM parako.users AS u
+  JOIN parako.user_passwords AS p
+    ON p.tenant_id = $1
+   AND p.user_id = u.id
+ WHERE u.tenant_id = $1
+   AND u.bootstrap_until IS NOT NULL
+`
+
+type BootstrapAccountRow struct {
+	ID   uuid.UUID
+	Hash string
+	Live bool
+}
+
+// BootstrapAccount finds the account that makes the first administrator, and its password hash. live: it still can.
+func (q *Queries) BootstrapAccount(ctx context.Context, tenantID uuid.UUID) (BootstrapAccountRow, error) {
+	row := q.db.QueryRow(ctx, bootstrapAccount, tenantID)
+	var i BootstrapAccountRow
+	err := row.Scan(&i.ID, &i.Hash, &i.Live)
+	return i, err
+}
+
+const bootstrapEnd = `-- name: BootstrapEnd :execrows
+UPDATE parako.users
+   SET account_enabled = false,
+       email = NULL,
+       email_norm = NULL,
+       email_verified = false,
+       bootstrap_until = now(),
+       updated_at = now()
+ WHERE tenant_id = $1
+   AND id = $2
+   AND account_enabled
+   AND bootstrap_until > now()
+`
+
+type BootstrapEndParams struct {
+	TenantID uuid.UUID
+	ID       uuid.UUID
+}
+
+// BootstrapEnd spends the account: it never signs in again, and its address is free for the administrator it has made. No row: it has ended.
+func (q *Queries) BootstrapEnd(ctx context.Context, arg BootstrapEndParams) (int64, error) {
+	result, err := q.db.Exec(ctx, bootstrapEnd, arg.TenantID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const bootstrapMark = `-- name: BootstrapMark :exec
+UPDATE parako.users
+   SET bootstrap_until = $1::timestamptz
+ WHERE tenant_id = $2
+   AND id = $3
+`
+
+type BootstrapMarkParams struct {
+	BootstrapUntil time.Time
+	TenantID       uuid.UUID
+	ID             uuid.UUID
+}
+
+func (q *Queries) BootstrapMark(ctx context.Context, arg BootstrapMarkParams) error {
+	_, err := q.db.Exec(ctx, bootstrapMark, arg.BootstrapUntil, arg.TenantID, arg.ID)
+	return err
+}
+
+const bootstrapRenew = `-- name: BootstrapRenew :execrows
+UPDATE parako.users
+   SET email = $1,
+       email_norm = $2,
+       email_verified = true,
+       account_enabled = true,
+       bootstrap_until = $3::timestamptz,
+       updated_at = now()
+ WHERE tenant_id = $4
+   AND id = $5
+   AND NOT (account_enabled AND bootstrap_until > now())
+`
+
+type BootstrapRenewParams struct {
+	Email          *string
+	EmailNorm      *string
+	BootstrapUntil time.Time
+	TenantID       uuid.UUID
+	ID             uuid.UUID
+}
+
+// BootstrapRenew lets an account that has ended make an administrator once more; no row: it has not ended.
+func (q *Queries) BootstrapRenew(ctx context.Context, arg BootstrapRenewParams) (int64, error) {
+	result, err := q.db.Exec(ctx, bootstrapRenew,
+		arg.Email,
+		arg.EmailNorm,
+		arg.BootstrapUntil,
+		arg.TenantID,
+		arg.ID,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
 
 const passwordPut = `-- name: PasswordPut :exec
 INSERT INTO parako.user_passwords (id, user_id, hash)
@@ -31,8 +138,25 @@ func (q *Queries) PasswordPut(ctx context.Context, arg PasswordPutParams) error 
 	return err
 }
 
+const platformAdministrator = `-- name: PlatformAdministrator :one
+SELECT id
+  FROM parako.users
+ WHERE tenant_id = $1
+   AND 'platform_admin' = ANY (roles)
+   AND bootstrap_until IS NULL
+ LIMIT 1
+`
+
+// PlatformAdministrator finds somebody who administers the platform for good.
+func (q *Queries) PlatformAdministrator(ctx context.Context, tenantID uuid.UUID) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, platformAdministrator, tenantID)
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
+}
+
 const userByID = `-- name: UserByID :one
-SELECT tenant_id, id, username, username_norm, email, email_norm, email_verified, name, given_name, family_name, middle_name, nickname, profile, picture, website, gender, birthdate, zoneinfo, locale, phone_number, phone_number_verified, address, roles, account_enabled, last_login_at, created_at, updated_at
+SELECT tenant_id, id, username, username_norm, email, email_norm, email_verified, name, given_name, family_name, middle_name, nickname, profile, picture, website, gender, birthdate, zoneinfo, locale, phone_number, phone_number_verified, address, roles, account_enabled, last_login_at, created_at, updated_at, bootstrap_until
   FROM parako.users
  WHERE tenant_id = $1
    AND id = $2
@@ -74,6 +198,7 @@ func (q *Queries) UserByID(ctx context.Context, arg UserByIDParams) (User, error
 		&i.LastLoginAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.BootstrapUntil,
 	)
 	return i, err
 }
@@ -143,7 +268,7 @@ func (q *Queries) UserCreate(ctx context.Context, arg UserCreateParams) error {
 }
 
 const userForLogin = `-- name: UserForLogin :one
-SELECT u.tenant_id, u.id, u.username, u.username_norm, u.email, u.email_norm, u.email_verified, u.name, u.given_name, u.family_name, u.middle_name, u.nickname, u.profile, u.picture, u.website, u.gender, u.birthdate, u.zoneinfo, u.locale, u.phone_number, u.phone_number_verified, u.address, u.roles, u.account_enabled, u.last_login_at, u.created_at, u.updated_at, coalesce(p.hash, '')::text AS hash
+SELECT u.tenant_id, u.id, u.username, u.username_norm, u.email, u.email_norm, u.email_verified, u.name, u.given_name, u.family_name, u.middle_name, u.nickname, u.profile, u.picture, u.website, u.gender, u.birthdate, u.zoneinfo, u.locale, u.phone_number, u.phone_number_verified, u.address, u.roles, u.account_enabled, u.last_login_at, u.created_at, u.updated_at, u.bootstrap_until, coalesce(p.hash, '')::text AS hash
   FROM parako.users AS u
   LEFT JOIN parako.user_passwords AS p
     ON p.tenant_id = $1
@@ -198,13 +323,14 @@ func (q *Queries) UserForLogin(ctx context.Context, arg UserForLoginParams) (Use
 		&i.User.LastLoginAt,
 		&i.User.CreatedAt,
 		&i.User.UpdatedAt,
+		&i.User.BootstrapUntil,
 		&i.Hash,
 	)
 	return i, err
 }
 
 const userForUpdate = `-- name: UserForUpdate :one
-SELECT tenant_id, id, username, username_norm, email, email_norm, email_verified, name, given_name, family_name, middle_name, nickname, profile, picture, website, gender, birthdate, zoneinfo, locale, phone_number, phone_number_verified, address, roles, account_enabled, last_login_at, created_at, updated_at
+SELECT tenant_id, id, username, username_norm, email, email_norm, email_verified, name, given_name, family_name, middle_name, nickname, profile, picture, website, gender, birthdate, zoneinfo, locale, phone_number, phone_number_verified, address, roles, account_enabled, last_login_at, created_at, updated_at, bootstrap_until
   FROM parako.users
  WHERE tenant_id = $1
    AND id = $2
@@ -247,12 +373,13 @@ func (q *Queries) UserForUpdate(ctx context.Context, arg UserForUpdateParams) (U
 		&i.LastLoginAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.BootstrapUntil,
 	)
 	return i, err
 }
 
 const userList = `-- name: UserList :many
-SELECT tenant_id, id, username, username_norm, email, email_norm, email_verified, name, given_name, family_name, middle_name, nickname, profile, picture, website, gender, birthdate, zoneinfo, locale, phone_number, phone_number_verified, address, roles, account_enabled, last_login_at, created_at, updated_at
+SELECT tenant_id, id, username, username_norm, email, email_norm, email_verified, name, given_name, family_name, middle_name, nickname, profile, picture, website, gender, birthdate, zoneinfo, locale, phone_number, phone_number_verified, address, roles, account_enabled, last_login_at, created_at, updated_at, bootstrap_until
   FROM parako.users
  WHERE tenant_id = $1
    AND username_norm > $2::text
@@ -304,6 +431,7 @@ func (q *Queries) UserList(ctx context.Context, arg UserListParams) ([]User, err
 			&i.LastLoginAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.BootstrapUntil,
 		); err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -23,12 +24,21 @@ import (
 	"parako/internal/dbsqlc"
 	"parako/internal/problem"
 	"parako/internal/store"
+	"parako/internal/tenant"
 )
 
 // What creating, changing and finding an account can answer, besides what [New.Check] finds.
 var (
 	ErrTaken   = problem.New(problem.Conflict, "identifier_taken", "An account with this email address, username or phone number exists.")
 	ErrUnknown = problem.New(problem.NotFound, "user_unknown", "There is no account with this id, email address or username.")
+
+	ErrPlatformRole = problem.New(problem.Invalid, "platform_role", "The roles platform_admin and platform_viewer are for people of the platform's own tenant, _platforms.")
+)
+
+// The roles that only people of the platform's own tenant can have.
+const (
+	PlatformAdmin  = "platform_admin"
+	PlatformViewer = "platform_viewer"
 )
 
 // User is an account.
@@ -44,9 +54,12 @@ func Fold(identifier string) string {
 	return strings.TrimSpace(norm.NFKC.String(folded))
 }
 
-// Create adds an account to tx's tenant. Its errors are those of [New.Check], and ErrTaken, after which the transaction
-// can only be rolled back.
+// Create adds an account to tx's tenant. Its errors are those of [New.Check], ErrPlatformRole, and ErrTaken, after which the
+// transaction can only be rolled back.
 func Create(ctx context.Context, tx *store.Tx, n New) (User, error) {
+	if err := assignable(ctx, tx, n.Roles); err != nil {
+		return User{}, err
+	}
 	id, err := uuid.NewRandom() // Subjects reveal nothing, not even when the account was made.
 	if err != nil {
 		return User{}, err
@@ -74,6 +87,9 @@ func Change(ctx context.Context, tx *store.Tx, id uuid.UUID, by audit.Party, cha
 		return User{}, err
 	}
 	change(&n)
+	if err := assignable(ctx, tx, n.Roles); err != nil {
+		return User{}, err
+	}
 	p, err := n.row(id)
 	if err != nil {
 		return User{}, err
@@ -105,6 +121,21 @@ func SetEnabled(ctx context.Context, tx *store.Tx, id uuid.UUID, enabled bool, b
 		return ErrUnknown
 	}
 	return record(ctx, tx, id, by, map[string]string{"account_enabled": strconv.FormatBool(enabled)})
+}
+
+// assignable reports whether people of tx's tenant can have the roles.
+func assignable(ctx context.Context, tx *store.Tx, roles []string) error {
+	if !slices.Contains(roles, PlatformAdmin) && !slices.Contains(roles, PlatformViewer) {
+		return nil
+	}
+	t, err := tx.TenantByID(ctx, tx.Tenant())
+	if err != nil {
+		return fmt.Errorf("look up tenant: %w", err)
+	}
+	if t.Slug != tenant.PlatformsSlug {
+		return ErrPlatformRole
+	}
+	return nil
 }
 
 func record(ctx context.Context, tx *store.Tx, id uuid.UUID, by audit.Party, detail map[string]string) error {

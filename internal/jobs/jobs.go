@@ -50,7 +50,7 @@ type Deps struct {
 	Vault    tenant.Vault
 	Pool     *oidc.Pool
 	Domains  *tenant.Registrar
-	Log     *slog.Logger
+	Log      *slog.Logger
 	// Grace is how long jobs in progress may take at the end. What is cut off is done again by whoever comes first.
 	Grace time.Duration
 }

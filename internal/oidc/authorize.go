@@ -42,7 +42,7 @@ func (p *Provider) Authorize(ctx context.Context, form url.Values, token string,
 	}
 	var answer Answer
 	err = p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
-		s, err := p.findSession(ctx, tx, token)
+		s, err := p.clientSession(ctx, tx, token)
 		if err != nil {
 			return err
 		}
@@ -99,6 +99,15 @@ func (p *Provider) findSession(ctx context.Context, tx *store.Tx, token string) 
 		return nil, err
 	}
 	return &s, nil
+}
+
+// clientSession is findSession for what clients want. The account that makes the platform's first administrator gets nothing of it.
+func (p *Provider) clientSession(ctx context.Context, tx *store.Tx, token string) (*session.Session, error) {
+	s, err := p.findSession(ctx, tx, token)
+	if s != nil && s.User.BootstrapUntil != nil {
+		return nil, nil //nolint:nilnil // As if nobody were signed in.
+	}
+	return s, err
 }
 
 // issue grants what was asked for and answers with it, within tx. A pushed request is used up by this.

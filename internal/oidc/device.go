@@ -211,7 +211,7 @@ func (p *Provider) EnterUserCode(ctx context.Context, typed, token string, from 
 		if err != nil {
 			return err
 		}
-		s, err := p.findSession(ctx, tx, token)
+		s, err := p.clientSession(ctx, tx, token)
 		if err != nil {
 			return err
 		}

@@ -152,7 +152,7 @@ func (h *jwtBearer) person(ctx context.Context, issuer settings.JWTBearerIssuer,
 		user, err = directory.ByID(ctx, tx, id)
 		return err
 	})
-	if isNotFound(err) || err == nil && (!user.AccountEnabled || !meant(user, issuer.Subject, subject)) {
+	if isNotFound(err) || err == nil && (!user.AccountEnabled || user.BootstrapUntil != nil || !meant(user, issuer.Subject, subject)) {
 		return uuid.Nil, errAssertion(errors.New("it is about nobody here"))
 	}
 	if err != nil {

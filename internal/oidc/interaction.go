@@ -18,13 +18,13 @@ import (
 // Waiting is an interaction with everything a page needs to show its next step.
 type Waiting struct {
 	signin.Interaction
-	Client dbsqlc.Client
+	Client dbsqlc.Client // empty when there is a Target
 	// Session is who is signed in; nil: nobody that this interaction accepts.
 	Session *session.Session
 	Step    signin.Step
 	// Scopes are what the client asks for.
 	Scopes []string
-	// RedirectURI is where the answer will go; empty for a device, which fetches it.
+	// RedirectURI is where the answer will go; empty for a device, which fetches it, and for a Target, which is ours.
 	RedirectURI string
 	// DeviceIP is the address from which the device asked that the answer is for; empty when there is no device, and when the
 	// address is not known.
@@ -45,7 +45,14 @@ func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string
 		if w.Interaction, err = signin.Load(ctx, tx, id, flow); err != nil {
 			return err
 		}
-		if w.Session, err = p.findSession(ctx, tx, token); err != nil {
+		if w.Target != "" {
+			if w.Session, err = p.findSession(ctx, tx, token); err == nil && !w.SignedIn(w.Session) {
+				w.Session = nil
+			}
+			w.Step = w.Next(w.Session, true, nil, nil)
+			return err
+		}
+		if w.Session, err = p.clientSession(ctx, tx, token); err != nil {
 			return err
 		}
 		who, err := clientIn(ctx, tx, w.ClientID)
@@ -85,8 +92,25 @@ func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string
 	if err != nil {
 		return Waiting{}, err
 	}
-	w.RedirectURI = w.request.redirectURI
+	if w.request != nil {
+		w.RedirectURI = w.request.redirectURI
+	}
 	return w, nil
+}
+
+// SignIn begins an interaction that leads to a page of our own instead of a client, whoever is signed in: target is a local path with
+// its query. hint is who is expected to sign in; empty: nobody in particular.
+func (p *Provider) SignIn(ctx context.Context, target, hint string) (Answer, error) {
+	waiting := signin.Interaction{Target: target, LoginRequired: true, Request: url.Values{}}
+	if hint != "" {
+		waiting.Request.Set("login_hint", hint)
+	}
+	var answer Answer
+	err := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
+		answer, err = p.wait(ctx, tx, waiting)
+		return err
+	})
+	return answer, err
 }
 
 // recheck is the request that waits. It was valid when it began; what has changed since (the client's redirect URIs, its scopes)
@@ -107,7 +131,8 @@ func (p *Provider) Complete(ctx context.Context, w Waiting, agreed bool, from au
 	var answer Answer
 	err := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
 		err := signin.Finish(ctx, tx, w.ID)
-		if err != nil {
+		if err != nil || w.Target != "" {
+			answer.Location = w.Target
 			return err
 		}
 		if !p.expects(w.request, w.Session) {
@@ -138,7 +163,7 @@ func (p *Provider) Deny(ctx context.Context, w Waiting, from audit.Origin) (Answ
 	var answer Answer
 	err := p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
 		err := signin.Finish(ctx, tx, w.ID)
-		if err == nil && w.Session != nil {
+		if err == nil && w.Session != nil && w.Target == "" {
 			err = signin.DenyConsent(ctx, tx, *w.Session, w.ClientID, from)
 		}
 		if err == nil && w.DeviceID != nil {
@@ -146,7 +171,10 @@ func (p *Provider) Deny(ctx context.Context, w Waiting, from audit.Origin) (Answ
 		}
 		return err
 	})
-	if err != nil || w.DeviceID != nil {
+	if w.Target != "" {
+		answer.Location = "/"
+	}
+	if err != nil || w.DeviceID != nil || w.Target != "" {
 		return answer, err
 	}
 	return p.respond(ctx, w.request, errorParams(fosite.ErrAccessDenied.WithHint("End-User aborted interaction")))

@@ -28,12 +28,13 @@ type Handler struct {
 	logins    *signin.Logins
 	cookies   session.Cookies
 	log       *slog.Logger
+	platform  Platform
 	protected *http.CrossOriginProtection
 	neutral   Stylesheet
 }
 
 // NewHandler parses the templates and makes a Handler. An error is a broken template or message file.
-func NewHandler(protocol *oidc.Handler, logins *signin.Logins, cookies session.Cookies, log *slog.Logger) (*Handler, error) {
+func NewHandler(protocol *oidc.Handler, logins *signin.Logins, cookies session.Cookies, log *slog.Logger, platform Platform) (*Handler, error) {
 	catalog, err := i18n.New()
 	if err != nil {
 		return nil, err
@@ -43,7 +44,7 @@ func NewHandler(protocol *oidc.Handler, logins *signin.Logins, cookies session.C
 		return nil, err
 	}
 	return &Handler{
-		renderer: renderer, catalog: catalog, protocol: protocol, logins: logins, cookies: cookies, log: log,
+		renderer: renderer, catalog: catalog, protocol: protocol, logins: logins, cookies: cookies, log: log, platform: platform,
 		protected: http.NewCrossOriginProtection(), neutral: renderer.Stylesheet(Brand{}),
 	}, nil
 }
@@ -75,6 +76,7 @@ func (h *Handler) Mount(e *echo.Echo) {
 	e.POST(oidc.Mount+"/session/end", h.logoutByPost)
 	e.POST(oidc.Mount+"/session/end/confirm", h.logoutConfirmed, own)
 	e.GET(oidc.Mount+"/session/check", h.checkSession)
+	h.mountPlatform(e)
 }
 
 var errForeignForm = problem.New(problem.Forbidden, "cross_origin_form", "This form was sent from another site. Go back and try again from the page itself.")

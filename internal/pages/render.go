@@ -46,7 +46,7 @@ func NewRenderer(catalog *i18n.Catalog) (*Renderer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse layout: %w", err)
 	}
-	for _, page := range []string{"login", "register", "select", "consent", "answer", "device", "device_done", "logout", "logged_out", "error", "home"} {
+	for _, page := range []string{"login", "register", "select", "consent", "answer", "device", "device_done", "logout", "logged_out", "error", "home", "tenants", "tenant", "new_tenant", "tenant_status", "setup"} {
 		english, err := shared.Clone()
 		if err != nil {
 			return nil, fmt.Errorf("copy layout: %w", err)
@@ -134,6 +134,36 @@ func (r *Renderer) Error(w io.Writer, v ErrorView) error {
 func (r *Renderer) Home(w io.Writer, v HomeView) error {
 	v.Shell = r.shell(v.Shell)
 	return r.render(w, "home", v.Locale, v)
+}
+
+// Tenants writes the list of the tenants.
+func (r *Renderer) Tenants(w io.Writer, v TenantsView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "tenants", v.Locale, v)
+}
+
+// Tenant writes the page about a tenant.
+func (r *Renderer) Tenant(w io.Writer, v TenantView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "tenant", v.Locale, v)
+}
+
+// NewTenant writes the form for a new tenant.
+func (r *Renderer) NewTenant(w io.Writer, v NewTenantView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "new_tenant", v.Locale, v)
+}
+
+// TenantStatus writes the question whether to change a tenant's status.
+func (r *Renderer) TenantStatus(w io.Writer, v TenantStatusView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "tenant_status", v.Locale, v)
+}
+
+// Setup writes the form for the permanent administrator.
+func (r *Renderer) Setup(w io.Writer, v SetupView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "setup", v.Locale, v)
 }
 
 // shell fills what a caller without a tenant leaves empty.

@@ -125,6 +125,68 @@ func samples() map[string]sample {
 		"home": func(r *Renderer, w io.Writer, s Shell) error {
 			return r.Home(w, HomeView{Shell: s, Account: "alice@acme.example", LogoutAction: "/oidc/v1/session/end"})
 		},
+		"zero_tenants": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Tenants(w, TenantsView{PlatformShell: PlatformShell{Shell: s}})
+		},
+		"zero_tenant": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Tenant(w, TenantView{PlatformShell: PlatformShell{Shell: s}})
+		},
+		"zero_new_tenant": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.NewTenant(w, NewTenantView{PlatformShell: PlatformShell{Shell: s}})
+		},
+		"zero_tenant_status": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.TenantStatus(w, TenantStatusView{PlatformShell: PlatformShell{Shell: s}})
+		},
+		"zero_setup": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Setup(w, SetupView{PlatformShell: PlatformShell{Shell: s}})
+		},
+		"tenants": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Tenants(w, TenantsView{
+				PlatformShell: operator(s, true), Action: "/platform/tenants", Prefix: "ac", Status: "active",
+				Filters: []TenantFilter{
+					{URL: "/platform/tenants?slug=ac"},
+					{Status: "active", Count: "1000+", URL: "/platform/tenants?slug=ac&status=active", Current: true},
+					{Status: "suspended", Count: "2", URL: "/platform/tenants?slug=ac&status=suspended"},
+				},
+				Tenants: []TenantItem{
+					{Slug: "acme", Name: "Acme & Söhne", Status: "active", URL: "/platform/tenants/acme"},
+					{Slug: "actual", Name: "Actual", Status: "active", URL: "/platform/tenants/actual"},
+				},
+				NextURL: "/platform/tenants?after=actual&slug=ac&status=active", NewURL: "/platform/tenants/new",
+			})
+		},
+		"tenant": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Tenant(w, TenantView{
+				PlatformShell: operator(s, true), Slug: "acme", Name: "Acme & Söhne", Status: "active", Issuer: "https://acme.id.example/oidc/v1",
+				Domain: "id.acme.example", Created: "2026-11-26 03:32 UTC", Revision: 7, Clients: "12",
+				Changes: []StatusChange{{Status: "suspended", URL: "/platform/tenants/acme/status?status=suspended"}, {Status: "archived", URL: "/platform/tenants/acme/status?status=archived"}},
+				People:  []Person{{Label: "alice@acme.example", Roles: "user, admin"}, {Label: "bob", Roles: "user", Disabled: true}},
+				NextURL: "/platform/tenants/acme?after=bob#people",
+			})
+		},
+		"tenant_viewed": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Tenant(w, TenantView{PlatformShell: operator(s, false), Slug: "acme", Name: "Acme", Status: "archived", Created: "2026-11-26 03:32 UTC"})
+		},
+		"new_tenant": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.NewTenant(w, NewTenantView{PlatformShell: operator(s, true), Action: "/platform/tenants/new", CancelURL: "/platform/tenants"})
+		},
+		"new_tenant_error": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.NewTenant(w, NewTenantView{
+				PlatformShell: operator(s, true), Action: "/platform/tenants/new", CancelURL: "/platform/tenants", Slug: "ACME!", Name: "Acme", Domain: "https://x",
+				SlugError: FormSlug, NameError: FormName, DomainError: FormDomain,
+			})
+		},
+		"tenant_status": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.TenantStatus(w, TenantStatusView{
+				PlatformShell: operator(s, true), Action: "/platform/tenants/acme/status", CancelURL: "/platform/tenants/acme", Slug: "acme", Name: "Acme & Söhne", To: "suspended",
+			})
+		},
+		"setup": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Setup(w, SetupView{
+				PlatformShell: operator(s, true), Action: "/platform/setup", Email: "alice@acme.example", Name: "Alice", MinLength: 8, MaxLength: 128,
+				Uppercase: true, Lowercase: true, Number: true, Symbol: true, EmailError: FormEmailTaken, NameError: FormPerson, PasswordError: FormReused,
+			})
+		},
 		"home_applications": func(r *Renderer, w io.Writer, s Shell) error {
 			return r.Home(w, HomeView{
 				Shell: s, Account: "alice@acme.example", LogoutAction: "/oidc/v1/session/end", Applications: []Application{
@@ -134,6 +196,11 @@ func samples() map[string]sample {
 			})
 		},
 	}
+}
+
+// operator is the frame of the platform's pages.
+func operator(s Shell, mayChange bool) PlatformShell {
+	return PlatformShell{Shell: s, Account: "olga@parako.example", MayChange: mayChange, LogoutAction: "/oidc/v1/session/end"}
 }
 
 // acme is a shell with everything in it.
@@ -194,6 +261,18 @@ func TestEveryPageInEveryLocale(t *testing.T) {
 			checkPage(t, render(t, r, page, Shell{}), "en")
 		})
 	}
+	for _, e := range formErrors {
+		t.Run("form error/"+string(e), func(t *testing.T) {
+			t.Parallel()
+			page := func(r *Renderer, w io.Writer, s Shell) error {
+				return errors.Join(
+					r.NewTenant(w, NewTenantView{PlatformShell: PlatformShell{Shell: s}, SlugError: e, NameError: e, DomainError: e}),
+					r.Setup(io.Discard, SetupView{PlatformShell: PlatformShell{Shell: s}, EmailError: e, NameError: e, PasswordError: e}),
+				)
+			}
+			checkPage(t, render(t, r, page, Shell{}), "en")
+		})
+	}
 	for _, e := range []DeviceError{DeviceInvalid, DeviceTooMany, "x"} {
 		t.Run("device error/"+string(e), func(t *testing.T) {
 			t.Parallel()
@@ -226,7 +305,7 @@ func TestEveryPageInEveryLocale(t *testing.T) {
 // checkPage holds a page to what every page promises: well-formed, usable with a screen reader, translated, and at home under our CSP.
 func checkPage(t *testing.T, body, locale string) {
 	t.Helper()
-	if bad := regexp.MustCompile(`{{|<no value>|ZgotmplZ|\b(common|login|register|select|consent|answer|device|scope|logout|logged_out|home|error)\.[a-z_.]+`).
+	if bad := regexp.MustCompile(`{{|<no value>|ZgotmplZ|\b(common|login|register|select|consent|answer|device|scope|logout|logged_out|home|error|platform)\.[a-z_.]+`).
 		FindString(body); bad != "" {
 		t.Errorf("the page contains %q", bad)
 	}
@@ -329,7 +408,8 @@ func checkElement(t *testing.T, n *html.Node, ids, labels map[string]bool) {
 			}
 		}
 	case "form":
-		if method, _ := attr(n, "method"); method != "post" {
+		role, _ := attr(n, "role")
+		if method, _ := attr(n, "method"); method != "post" && (method != "get" || role != "search") {
 			t.Errorf("a form has method %q", method)
 		}
 	}
@@ -400,6 +480,11 @@ func TestGoldenPages(t *testing.T) {
 	}
 }
 
+// formErrors are what can be wrong with a field of the platform's forms, and something that cannot.
+var formErrors = []FormError{
+	FormSlug, FormReserved, FormTaken, FormName, FormDomain, FormDomainTaken, FormEmail, FormEmailTaken, FormPerson, FormPassword, FormObvious, FormReused, "x",
+}
+
 // TestTemplatesAndMessagesAgree holds that every key a template says exists, and that no message is left over.
 func TestTemplatesAndMessagesAgree(t *testing.T) {
 	t.Parallel()
@@ -439,13 +524,28 @@ func TestTemplatesAndMessagesAgree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	platformKeys := map[string]bool{}
+	for _, e := range formErrors {
+		platformKeys[e.Key()] = true
+	}
+	for _, status := range []string{"", "active", "suspended", "archived"} {
+		v := TenantStatusView{To: status}
+		for _, key := range []string{statusKey(status), v.TitleKey(), v.EffectKey(), v.SubmitKey()} {
+			platformKeys[key] = true
+		}
+	}
+	for key := range platformKeys {
+		if !known[key] {
+			t.Errorf("there is no message %q", key)
+		}
+	}
 	for key := range known {
 		reason, isError := strings.CutPrefix(key, "error.")
 		reason, _, _ = strings.Cut(reason, ".")
 		login, isLogin := strings.CutPrefix(key, "login.error.")
 		register, isRegister := strings.CutPrefix(key, "register.error.")
 		viewed := isError && ErrorReason(reason).Valid() || isLogin && LoginError(login).Valid() || strings.HasPrefix(key, "scope.") ||
-			isRegister && RegisterError(register).Valid() || key == DeviceView{Error: DeviceInvalid}.ErrorKey()
+			isRegister && RegisterError(register).Valid() || platformKeys[key] || key == DeviceView{Error: DeviceInvalid}.ErrorKey()
 		if !used[key] && !viewed {
 			t.Errorf("nothing shows the message %q", key)
 		}
@@ -462,10 +562,14 @@ func TestHostileValuesStayText(t *testing.T) {
 	for i, value := range hostile {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
-			var bodies [11]bytes.Buffer
+			var bodies [16]bytes.Buffer
 			login, consent, logout := LoginView{}, ConsentView{}, LogoutView{}
 			loggedOut, failure, home, choice, answer := LoggedOutView{}, ErrorView{}, HomeView{}, SelectView{}, AnswerView{}
 			device, deviceDone, register := DeviceView{}, DeviceDoneView{}, RegisterView{}
+			tenants, one, made, status, setup := TenantsView{}, TenantView{}, NewTenantView{}, TenantStatusView{}, SetupView{}
+			for _, view := range []any{&tenants, &one, &made, &status, &setup} {
+				fill(reflect.ValueOf(view).Elem(), value)
+			}
 			for _, view := range []any{&login, &consent, &logout, &loggedOut, &failure, &home, &choice, &answer, &device, &deviceDone, &register} {
 				fill(reflect.ValueOf(view).Elem(), value)
 			}
@@ -474,6 +578,7 @@ func TestHostileValuesStayText(t *testing.T) {
 				r.LoggedOut(&bodies[3], loggedOut), r.Error(&bodies[4], failure), r.Home(&bodies[5], home),
 				r.Select(&bodies[6], choice), r.Answer(&bodies[7], answer),
 				r.Device(&bodies[8], device), r.DeviceDone(&bodies[9], deviceDone), r.Register(&bodies[10], register),
+				r.Tenants(&bodies[11], tenants), r.Tenant(&bodies[12], one), r.NewTenant(&bodies[13], made), r.TenantStatus(&bodies[14], status), r.Setup(&bodies[15], setup),
 			); err != nil {
 				t.Fatal(err)
 			}
@@ -593,6 +698,43 @@ func TestLoginPageWeight(t *testing.T) {
 		t.Logf("%s: page %d bytes (%d gzip), stylesheet %d bytes (%d gzip)", name, len(page), gzipped(t, page), len(style), gzipped(t, style))
 		if total := len(page) + len(style); total >= 15_000 {
 			t.Errorf("%s: together %d bytes, want fewer than 15000", name, total)
+		}
+	}
+}
+
+// TestPlatformPagesWeight has full pages with long names in a script of many bytes. Their stylesheet was loaded with the login page.
+func TestPlatformPagesWeight(t *testing.T) {
+	t.Parallel()
+	r := newRenderer(t)
+	full := TenantsView{PlatformShell: operator(acme("ru"), true), NewURL: "/platform/tenants/new", NextURL: "/platform/tenants?after=x"}
+	one := TenantView{PlatformShell: operator(acme("ru"), true), Status: "active"}
+	for i := range platformPage {
+		slug := fmt.Sprintf("%s-%d", strings.Repeat("a", 30), i)
+		full.Tenants = append(full.Tenants, TenantItem{Slug: slug, Name: strings.Repeat("Общество ", 3), Status: "active", URL: "/platform/tenants/" + slug})
+		one.People = append(one.People, Person{Label: slug + "@example.org", Roles: "user, admin"})
+	}
+	for name, page := range map[string]sample{
+		"tenants": func(r *Renderer, w io.Writer, _ Shell) error { return r.Tenants(w, full) },
+		"tenant":  func(r *Renderer, w io.Writer, _ Shell) error { return r.Tenant(w, one) },
+	} {
+		if got := len(render(t, r, page, Shell{})); got >= 15_000 {
+			t.Errorf("%s: %d bytes, want fewer than 15000", name, got)
+		}
+	}
+}
+
+func TestPlatformFormsFocus(t *testing.T) {
+	t.Parallel()
+	for want, v := range map[string]interface{ Focus() string }{
+		"slug":         NewTenantView{SlugError: FormSlug, NameError: FormName},
+		"display-name": NewTenantView{NameError: FormName, DomainError: FormDomain},
+		"domain":       NewTenantView{DomainError: FormDomain},
+		"email":        SetupView{EmailError: FormEmail, NameError: FormPerson, PasswordError: FormReused},
+		"name":         SetupView{NameError: FormPerson, PasswordError: FormReused},
+		"password":     SetupView{PasswordError: FormReused},
+	} {
+		if got := v.Focus(); got != want {
+			t.Errorf("Focus of %+v = %s, want %s", v, got, want)
 		}
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"parako/internal/config"
 	"parako/internal/directory"
 	"parako/internal/oidc"
+	"parako/internal/platform"
 	"parako/internal/tenant"
 	"parako/internal/testkit/app"
 )
@@ -67,6 +68,7 @@ func say(text string) func(own) string { return func(own) string { return text }
 var parameters = map[string]func(own) string{
 	"access_token":             nil,
 	"acr_values":               nil,
+	"after":                    nil,
 	"assertion":                nil,
 	"audience":                 nil,
 	"claims":                   nil,
@@ -81,6 +83,8 @@ var parameters = map[string]func(own) string{
 	"deep":                     say("true"),
 	"domain":                   say("acme.localhost"), // of the other listener, which knows no tenant
 	"device_code":              nil,
+	"display_name":             nil,
+	"domain":                   nil,
 	"dpop_jkt":                 nil,
 	"error":                    nil,
 	"grant_type":               func(o own) string { return o.shape.grant },
@@ -105,7 +109,9 @@ var parameters = map[string]func(own) string{
 	"response_mode":            nil,
 	"response_type":            say("code"),
 	"scope":                    func(o own) string { return o.shape.scope },
+	"slug":                     nil,
 	"state":                    say("the-state"),
+	"status":                   nil,
 	"subject_token":            nil,
 	"token":                    say("parako_at_" + strings.Repeat("x", 43) + "." + strings.Repeat("y", 43)),
 	"token_type_hint":          nil,
@@ -127,6 +133,7 @@ var pathParameters = map[string]func(own) string{
 	"digest":    func(o own) string { return strings.Split(o.script, "/")[0] },
 	"client_id": func(o own) string { return cmp.Or(o.registered, o.host.Web.ID) },
 	"name":      func(o own) string { return strings.Split(o.script, "/")[1] },
+	"slug":      func(o own) string { return o.host.Slug },
 }
 
 var (
@@ -310,11 +317,23 @@ func (m *matrix) others(t *testing.T) string {
 	return m.a.DB.AskAbove(t, m.digest, m.host.ID)[0]
 }
 
-// routes are the routes of the router, in an order.
+// routes are the routes of the router, in an order. Those of the platform are on the host of its own tenant alone
+// (TestPlatformIsServedOnItsOwnHostAlone).
 func (m *matrix) routes() []*echo.Route {
-	return slices.SortedFunc(slices.Values(m.a.Server.Routes()), func(a, b *echo.Route) int {
+	return slices.SortedFunc(func(yield func(*echo.Route) bool) {
+		for _, r := range m.a.Server.Routes() {
+			if (!ofPlatform(r) || m.host.Slug == tenant.PlatformsSlug) && !yield(r) {
+				return
+			}
+		}
+	}, func(a, b *echo.Route) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Method, b.Method))
 	})
+}
+
+// ofPlatform reports whether a route is one of the platform's pages. Its administrators see every tenant there, and nobody else does.
+func ofPlatform(r *echo.Route) bool {
+	return r.Path == "/platform" || strings.HasPrefix(r.Path, "/platform/")
 }
 
 // cell is one question: a caller puts a belonging into a request.
@@ -331,6 +350,11 @@ func (m *matrix) drive(t *testing.T, r *echo.Route) {
 		if pathParameters[name] == nil {
 			t.Fatalf("the path parameter %q is new: say in pathParameters what the host's own is, so that the matrix reaches what is behind it", name)
 		}
+	}
+	everyone := m.callers
+	defer func() { m.callers = everyone }()
+	if ofPlatform(r) {
+		m.callers = slices.DeleteFunc(slices.Clone(m.callers), func(c caller) bool { return c.person != nil && platform.RoleOf(*c.person) != "" })
 	}
 	ways := m.ways(t, r)
 	cells := map[string][]cell{}
@@ -558,6 +582,8 @@ func (m *matrix) check(t *testing.T, r *echo.Route, c cell, known notes) {
 	switch {
 	case addressed && got.status < http.StatusNotFound && got.refused() && slices.Contains(pathNames(r), "client_id"):
 		// Without its token nobody learns whether an application is there: 401 (RFC 7592 section 2.1), or 400 for a header that holds none.
+	case addressed && ofPlatform(r) && got.status == http.StatusSeeOther:
+		// Whoever is not signed in is to sign in, whatever is there.
 	case addressed && got.status != http.StatusNotFound && got.status != http.StatusForbidden:
 		t.Errorf("%s: status %d, want 404 or 403\n%s", c.puts.name, got.status, got.text)
 	case !addressed && !got.refused():

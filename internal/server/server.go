@@ -21,12 +21,14 @@ import (
 
 	"parako/internal/cache"
 	"parako/internal/config"
+	"parako/internal/directory"
 	"parako/internal/factor"
 	"parako/internal/federation"
 	"parako/internal/jobs"
 	"parako/internal/oidc"
 	"parako/internal/outbound"
 	"parako/internal/pages"
+	"parako/internal/platform"
 	"parako/internal/ratelimit"
 	"parako/internal/secret"
 	"parako/internal/session"
@@ -78,6 +80,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TLS_CLIENT_CA_FILE: %w", err)
 	}
+	passwords := factor.Passwords{Hasher: secret.NewHasher(0)}
 	s := &Server{o: o, vault: vault, metrics: telemetry.NewMetrics(), secure: base.Scheme == "https"}
 	s.store, err = store.Open(ctx, store.Options{
 		AppURL: o.Config.PostgresURL, PlatformURL: o.Config.PlatformURL, Pooled: o.Config.Pooler == config.TransactionPooler, Changed: s.changed,
@@ -86,7 +89,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.registry = tenant.NewRegistry(s.store, o.Log, time.Now)
-	if err := s.prepare(ctx, vault); err != nil {
+	if err := s.prepare(ctx, vault, passwords); err != nil {
 		s.store.Close()
 		return nil, err
 	}
@@ -123,12 +126,13 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	cookies := session.Cookies{Secure: s.secure}
 	protocol := oidc.NewHandler(deps, s.pool)
 	logins := &signin.Logins{
-		Store: s.store, Passwords: factor.Passwords{Hasher: secret.NewHasher(0)}, Limiter: limiter, Metrics: s.metrics,
+		Store: s.store, Passwords: passwords, Limiter: limiter, Metrics: s.metrics,
 	}
 	if o.Config.Environment != config.Production {
 		logins.Slack = developmentSlack
 	}
-	if s.pages, err = pages.NewHandler(protocol, logins, cookies, o.Log); err != nil {
+	forPlatform := pages.Platform{Store: s.store, Passwords: passwords, Base: base, Now: time.Now}
+	if s.pages, err = pages.NewHandler(protocol, logins, cookies, o.Log, forPlatform); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("prepare pages: %w", err)
 	}
@@ -140,7 +144,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 const developmentSlack = 10
 
 // prepare refuses a database that must not be served, and makes what every deployment has.
-func (s *Server) prepare(ctx context.Context, vault tenant.Vault) error {
+func (s *Server) prepare(ctx context.Context, vault tenant.Vault, passwords factor.Passwords) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	if err := s.store.Check(ctx); err != nil {
@@ -153,6 +157,9 @@ func (s *Server) prepare(ctx context.Context, vault tenant.Vault) error {
 			return fmt.Errorf("create the platform's tenant: %w", err)
 		}
 		home = t.ID
+		if err := s.bootstrap(ctx, home, passwords); err != nil {
+			return err
+		}
 	}
 	// The wrong master key must not be found out by the first person who wants to sign in.
 	return s.store.InTenant(ctx, home, func(ctx context.Context, tx *store.Tx) error {
@@ -161,6 +168,32 @@ func (s *Server) prepare(ctx context.Context, vault tenant.Vault) error {
 		}
 		return nil
 	})
+}
+
+// bootstrap makes the account that makes the platform's first administrator, when the environment has one, and says at every start what
+// came of it.
+func (s *Server) bootstrap(ctx context.Context, home uuid.UUID, passwords factor.Passwords) error {
+	if s.o.Config.BootstrapEmail == "" || s.o.Config.BootstrapPassword.Empty() {
+		return nil
+	}
+	outcome, err := platform.Bootstrap{
+		Store: s.store, Passwords: passwords, Home: home, Email: s.o.Config.BootstrapEmail, Password: s.o.Config.BootstrapPassword,
+	}.Run(ctx)
+	const remove = "remove PARAKO_BOOTSTRAP_ADMIN_EMAIL and PARAKO_BOOTSTRAP_ADMIN_PASSWORD from the environment"
+	switch {
+	case errors.Is(err, directory.ErrTaken):
+		s.o.Log.ErrorContext(ctx, "bootstrap_admin_not_created",
+			"do", "the address, or the username platform-admin, belongs to somebody of _platforms: give them the role platform_admin, or set another address")
+	case err != nil:
+		return fmt.Errorf("create the bootstrap administrator: %w", err)
+	case outcome == platform.Created:
+		s.o.Log.WarnContext(ctx, "bootstrap_admin_created", "do", "sign in at /platform of the tenant _platforms within 7 days and create a permanent administrator; then "+remove)
+	case outcome == platform.Spent:
+		s.o.Log.WarnContext(ctx, "bootstrap_admin_expired", "do", "nobody used it for 7 days: set another PARAKO_BOOTSTRAP_ADMIN_PASSWORD and start again")
+	default:
+		s.o.Log.WarnContext(ctx, "bootstrap_admin_already_exists", "do", remove)
+	}
+	return nil
 }
 
 // Close releases the connections. Run must have returned.

@@ -207,3 +207,17 @@ func End(ctx context.Context, tx *store.Tx, id uuid.UUID, policy Policy) ([]Clie
 	}
 	return clients, nil
 }
+
+// EndAll ends every session of a person, as End does each.
+func EndAll(ctx context.Context, tx *store.Tx, user uuid.UUID, policy Policy) error {
+	ids, err := tx.SessionsByUser(ctx, dbsqlc.SessionsByUserParams{TenantID: tx.Tenant(), UserID: user})
+	if err != nil {
+		return fmt.Errorf("list sessions of user %s: %w", user, err)
+	}
+	for _, id := range ids {
+		if _, err := End(ctx, tx, id, policy); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -18,6 +18,7 @@ import (
 
 	"parako/internal/audit"
 	"parako/internal/dbsqlc"
+	"parako/internal/directory"
 	"parako/internal/problem"
 	"parako/internal/secret"
 	"parako/internal/session"
@@ -43,12 +44,15 @@ const (
 	StepDone     Step = "done"
 )
 
-// Interaction is a request for access that waits for a person: an authorization request, or that of a device.
+// Interaction is a request for access that waits for a person: an authorization request, that of a device, or a visit to one of
+// our own pages.
 type Interaction struct {
 	ID       uuid.UUID
-	ClientID string
+	ClientID string // empty: there is a Target
 	// Request is the validated request as the client sent it.
 	Request url.Values
+	// Target is the page of our own that the person is on the way to, a local path; empty: there is a client.
+	Target string
 	// LoginRequired asks for a login within this interaction, whoever is signed in (prompt=login, max_age).
 	LoginRequired bool
 	// SelectAccount asks whether to go on with the account that is signed in (prompt=select_account).
@@ -72,7 +76,7 @@ func Begin(ctx context.Context, tx *store.Tx, i Interaction, ttl time.Duration) 
 	i.ID = id
 	flow := secret.Token()
 	err = tx.Later().InteractionCreate(ctx, dbsqlc.InteractionCreateParams{
-		ID: id, BrowserDigest: secret.Digest(flow), ClientID: i.ClientID, Request: i.Request.Encode(),
+		ID: id, BrowserDigest: secret.Digest(flow), ClientID: optional(i.ClientID), Target: optional(i.Target), Request: i.Request.Encode(),
 		LoginRequired: i.LoginRequired, ConsentPrompt: i.ConsentPrompt, SelectAccount: i.SelectAccount,
 		SessionID: i.SessionID, PushedID: i.PushedID, DeviceID: i.DeviceID, ExpiresAt: tx.Now().Add(ttl),
 	})
@@ -101,9 +105,29 @@ func Load(ctx context.Context, tx *store.Tx, id uuid.UUID, flow string) (Interac
 		return Interaction{}, fmt.Errorf("parse interaction %s: %w", id, err)
 	}
 	return Interaction{
-		ID: i.ID, ClientID: i.ClientID, Request: request, LoginRequired: i.LoginRequired,
+		ID: i.ID, ClientID: text(i.ClientID), Target: text(i.Target), Request: request, LoginRequired: i.LoginRequired,
 		ConsentPrompt: i.ConsentPrompt, SelectAccount: i.SelectAccount, SessionID: i.SessionID, PushedID: i.PushedID, DeviceID: i.DeviceID,
 	}, nil
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// admits reports whether the account may sign in within the interaction at now. The one that makes the first administrator does
+// nothing else, for no client, and not for ever.
+func (i Interaction) admits(u directory.User, now time.Time) bool {
+	return u.AccountEnabled && (u.BootstrapUntil == nil || i.Target != "" && now.Before(*u.BootstrapUntil))
 }
 
 // Finish answers the interaction. It succeeds once; ErrExpired afterwards.

@@ -89,8 +89,10 @@ func (l *Logins) Login(ctx context.Context, a Attempt) (string, error) {
 	}
 	var user directory.User
 	var hash string
+	var admitted bool
 	err = l.Store.AskTenant(ctx, a.Tenant, func(ctx context.Context, tx *store.Tx) (err error) {
 		user, hash, err = directory.ForLogin(ctx, tx, a.Identifier)
+		admitted = a.Interaction.admits(user, tx.Now())
 		return err
 	})
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -107,7 +109,7 @@ func (l *Logins) Login(ctx context.Context, a Attempt) (string, error) {
 	case !right:
 		l.Metrics.LoginAttempt(false, "password")
 		return "", l.failed(ctx, a, user, ErrCredentials)
-	case !user.AccountEnabled:
+	case !admitted:
 		l.Metrics.LoginAttempt(false, "password")
 		return "", l.failed(ctx, a, user, ErrDisabled)
 	}

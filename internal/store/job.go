@@ -18,6 +18,7 @@ const JobLogout Job = "logout_delivery"
 
 // JobDomain does what is due for a tenant's claim of a host name; its row is one of tenant_domains.
 const JobDomain Job = "domain_check"
+
 // What the keys of a tenant need some day; the row is one of signing_keys. Each sleeps until then.
 const (
 	JobKeyRotation   Job = "key_rotation"   // a key that signs gets a successor

@@ -182,13 +182,28 @@ func BySlug(ctx context.Context, s *store.Store, slug string) (Tenant, error) {
 
 // List pages through the tenants by slug, after the slug given. An empty status lists all.
 func List(ctx context.Context, s *store.Store, status Status, after string, limit int32) ([]Tenant, error) {
-	var filter *string
-	if status != "" {
-		filter = (*string)(&status)
+	return Search(ctx, s, Filter{Status: status}, after, limit)
+}
+
+// Filter selects tenants. The zero value selects all.
+type Filter struct {
+	// Prefix is what the slug begins with.
+	Prefix string
+	Status Status
+}
+
+// Search is List of the tenants that the filter selects.
+func Search(ctx context.Context, s *store.Store, f Filter, after string, limit int32) ([]Tenant, error) {
+	if strings.Trim(f.Prefix+after, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		return []Tenant{}, nil // No slug has such characters, and PostgreSQL refuses some of them.
+	}
+	var status *string
+	if f.Status != "" {
+		status = (*string)(&f.Status)
 	}
 	var rows []control.Tenant
 	err := s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) (err error) {
-		rows, err = tx.TenantList(ctx, control.TenantListParams{After: after, Status: filter, PageSize: limit})
+		rows, err = tx.TenantList(ctx, control.TenantListParams{After: after, Prefix: f.Prefix, Status: status, PageSize: limit})
 		return err
 	})
 	list := make([]Tenant, len(rows))
@@ -196,6 +211,22 @@ func List(ctx context.Context, s *store.Store, status Status, after string, limi
 		list[i] = fromControl(r)
 	}
 	return list, err
+}
+
+// Count counts the tenants of each of the statuses as far as bound: its cost does not grow with the tenants there are.
+func Count(ctx context.Context, s *store.Store, statuses []Status, bound int32) (map[Status]int64, error) {
+	counts := map[Status]int64{}
+	err := s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
+		for _, status := range statuses {
+			n, err := tx.TenantStatusCount(ctx, control.TenantStatusCountParams{Status: string(status), Bound: bound})
+			if err != nil {
+				return fmt.Errorf("count tenants: %w", err)
+			}
+			counts[status] = n
+		}
+		return nil
+	})
+	return counts, err
 }
 
 // Event is something that the platform does to a tenant and that the tenant's trail tells.

@@ -85,6 +85,7 @@ var (
 	reserved = map[string]bool{
 		DefaultSlug: true, "_system": true, "admin": true, "api": true, "auth": true, "login": true, "static": true,
 		"www": true, "mail": true, "status": true, "localhost": true,
+		"new":      true, // its page among the platform's would be the one for a new tenant
 		"canary-a": true, "canary-b": true,
 	}
 )

@@ -78,19 +78,29 @@ SELECT t.*
  WHERE l.kind = 'slug'
    AND l.name = @slug;
 
--- TenantList pages by slug, along tenant_locators_pkey, so that a page costs the same whatever the number of tenants. The rows that
--- the migrations make are not listed: the built-in tenant and the canaries.
+-- TenantList pages by slug, of those that begin with the prefix. The rows that the migrations make are not listed: the built-in tenant
+-- and the canaries. No slug has a character behind z. Served by tenants_slug_idx and tenants_status_idx.
 -- name: TenantList :many
-SELECT t.*
-  FROM parako.tenant_locators AS l
-  JOIN parako.tenants AS t
-    ON t.id = l.tenant_id
- WHERE l.kind = 'slug'
-   AND l.name > @after::text
-   AND t.id > '00000000-0000-4000-8000-0000000000ff'
-   AND (sqlc.narg(status)::text IS NULL OR t.status = sqlc.narg(status))
- ORDER BY l.name
+SELECT *
+  FROM parako.tenants
+ WHERE slug COLLATE "C" > @after::text
+   AND slug COLLATE "C" >= @prefix::text
+   AND slug COLLATE "C" < @prefix::text || '{'
+   AND id > '00000000-0000-4000-8000-0000000000ff'
+   AND (sqlc.narg(status)::text IS NULL OR status = sqlc.narg(status))
+ ORDER BY slug COLLATE "C"
  LIMIT @page_size;
+
+-- TenantStatusCount counts the tenants of a status, those that TenantList lists, up to a bound.
+-- name: TenantStatusCount :one
+SELECT count(*)
+  FROM (
+    SELECT 1
+      FROM parako.tenants
+     WHERE status = @status::text
+       AND id > '00000000-0000-4000-8000-0000000000ff'
+     LIMIT @bound
+  ) AS counted;
 
 -- TenantSetStatus changes the status and makes every server instance notice.
 -- name: TenantSetStatus :one
