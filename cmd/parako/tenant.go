@@ -22,6 +22,7 @@ func tenants(ctx context.Context, p *process, args []string) error {
 		{"create", "add a tenant", tenantCreate},
 		{"list", "list the tenants", tenantList},
 		{"show", "show one tenant", tenantShow},
+		{"update", "change a tenant's display name or issuer", tenantUpdate},
 		{"status", "suspend, archive or reactivate a tenant", tenantStatus},
 		{"auditor", "give a tenant's auditors a login of PostgreSQL, or take it back", tenantAuditor},
 	}, args)
@@ -94,6 +95,48 @@ func listedTenant(ctx context.Context, s *store.Store, slug string) (tenant.Tena
 		return t, errors.New("default is the tenant of single-tenant mode: it is built in, always active and not listed")
 	}
 	return t, fmt.Errorf("there is no tenant %q: see `parako tenant list`; in single-tenant mode it is default", slug)
+}
+
+// tenantUpdate changes what a tenant is called. Only what is given changes.
+func tenantUpdate(ctx context.Context, p *process, args []string) error {
+	flags := flag.NewFlagSet("parako tenant update", flag.ContinueOnError)
+	slug := flags.String("slug", "", "the tenant (required); it cannot be renamed")
+	c := tenant.Changes{Operator: operator}
+	flags.Func("name", "the display name", func(s string) error { c.DisplayName = &s; return nil })
+	flags.Func("issuer-url", "the issuer, verbatim, when it is not that of the tenant's host; empty: it is that again", func(s string) error { c.IssuerURL = &s; return nil })
+	asJSON := flags.Bool("json", false, "print the tenant as JSON")
+	if err := p.parse(flags, args); err != nil {
+		return err
+	}
+	if err := p.required(flags, "slug"); err != nil {
+		return err
+	}
+	if c.DisplayName == nil && c.IssuerURL == nil {
+		return p.misuse(flags, "say what to change: --name or --issuer-url")
+	}
+	if c.IssuerURL != nil {
+		environment, err := config.Load(p.environ)
+		if err != nil {
+			return err
+		}
+		if c.Base, err = environment.BaseURL(); err != nil {
+			return err
+		}
+	}
+	s, err := p.database(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	t, err := listedTenant(ctx, s, *slug)
+	if err != nil {
+		return err
+	}
+	if t, err = tenant.Update(ctx, s, t.Slug, c); err != nil {
+		return err
+	}
+	p.hint(ctx, cache.Hint{Tenant: t.ID, Revision: t.Revision})
+	return p.printTenant(*asJSON, t)
 }
 
 // tenantStatus changes what servers do with the tenant: at once where they share a Redis with us, else within seconds.
@@ -251,6 +294,9 @@ func (p *process) printTenant(asJSON bool, t tenant.Tenant) error {
 	p.printf("slug     %s\nid       %s\nname     %s\nstatus   %s\n", t.Slug, t.ID, t.DisplayName, t.Status)
 	if t.Domain != "" {
 		p.printf("domain   %s\n", t.Domain)
+	}
+	if t.IssuerURL != "" {
+		p.printf("issuer   %s\n", t.IssuerURL)
 	}
 	return nil
 }

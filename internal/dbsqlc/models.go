@@ -267,6 +267,8 @@ type Tenant struct {
 	Revision  int64
 	CreatedAt time.Time
 	UpdatedAt time.Time
+	// Sessions, grants, tokens, codes and requests from before are dead. Every change of the status moves it, so that it costs one row whatever there is to end.
+	RevokedBefore time.Time
 }
 
 // username_norm and email_norm are folded by the application: an index on lower() cannot be used under row-level security.

@@ -12,7 +12,7 @@ import (
 )
 
 const tenantByID = `-- name: TenantByID :one
-SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at
+SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before
   FROM parako.tenants
  WHERE id = $1
 `
@@ -30,6 +30,7 @@ func (q *Queries) TenantByID(ctx context.Context, tenantID uuid.UUID) (Tenant, e
 		&i.Revision,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.RevokedBefore,
 	)
 	return i, err
 }

@@ -185,6 +185,9 @@ func (s *Server) resolveTenant(next echo.HandlerFunc) echo.HandlerFunc {
 			if strings.HasPrefix(r.URL.Path, "/static/") {
 				return next(c)
 			}
+			if errors.Is(err, tenant.ErrInactive) && r.Method == http.MethodPost && r.URL.Path == oidc.IntrospectionPath {
+				return oidc.IntrospectInactive(c)
+			}
 			return err
 		}
 		ctx := telemetry.WithTenant(tenant.With(r.Context(), t), t.Slug)

@@ -126,32 +126,6 @@ func claim(ctx context.Context, tx *store.PlatformTx, kind, value string, id uui
 	return nil
 }
 
-// SetStatus suspends, archives or reactivates a tenant. Every instance acts on it within the bound of its poll; the
-// returned revision is the hint that makes them act at once.
-func SetStatus(ctx context.Context, s *store.Store, slug string, status Status, operator string) (Tenant, error) {
-	switch status {
-	case Active, Suspended, Archived:
-	default:
-		return Tenant{}, problem.New(problem.Invalid, "status_unknown", "A status is active, suspended or archived.")
-	}
-	t, err := BySlug(ctx, s, slug)
-	if err != nil {
-		return Tenant{}, err
-	}
-	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
-		t.Revision, err = tx.TenantSetStatus(ctx, control.TenantSetStatusParams{ID: t.ID, Status: string(status)})
-		if err != nil {
-			return fmt.Errorf("set status of tenant: %w", err)
-		}
-		return record(ctx, tx, t.ID, "tenant.status_changed", operator, map[string]string{"from": string(t.Status), "to": string(status)})
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return Tenant{}, problem.New(problem.Forbidden, "tenant_protected", "The platform's own tenant cannot be changed.")
-	}
-	t.Status = status
-	return t, err
-}
-
 // BySlug finds a tenant for the platform, whatever its status. ErrUnknown: none.
 func BySlug(ctx context.Context, s *store.Store, slug string) (Tenant, error) {
 	var row control.Tenant

@@ -29,16 +29,48 @@ SELECT *
  ORDER BY slug
  LIMIT @page_size;
 
--- TenantSetStatus changes the status and makes every server instance notice.
+-- TenantSetStatus changes the status, ends for good whatever was issued before, and makes every server instance notice. No row:
+-- the tenant is protected, or its status is not what it was any more.
 -- name: TenantSetStatus :one
    UPDATE parako.tenants
       SET status = @status,
+          revoked_before = now(),
           revision = revision + 1,
           updated_at = now()
     WHERE id = @id
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
-RETURNING revision;
+      AND status = @was
+RETURNING *;
+
+-- TenantUpdate changes what a tenant is called; an empty issuer_url is the computed one. No row: the tenant is protected.
+-- name: TenantUpdate :one
+   UPDATE parako.tenants
+      SET display_name = coalesce(sqlc.narg(display_name), display_name),
+          issuer_url = CASE WHEN sqlc.narg(issuer_url)::text IS NULL THEN issuer_url ELSE nullif(sqlc.narg(issuer_url)::text, '') END,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = @id
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+RETURNING *;
+
+-- LocatorOfAnother says whether a name belongs to another tenant.
+-- name: LocatorOfAnother :one
+SELECT EXISTS (
+    SELECT
+      FROM parako.tenant_locators AS l
+     WHERE l.kind = @kind
+       AND l.name = @name
+       AND l.tenant_id <> @tenant_id
+);
+
+-- LocatorRelease gives a name of the tenant back.
+-- name: LocatorRelease :exec
+DELETE FROM parako.tenant_locators
+ WHERE kind = @kind
+   AND name = @name
+   AND tenant_id = @tenant_id;
 
 -- TenantsChanged is what the poll of every server instance reads: changes since a moment, by tenants_updated_at_idx.
 -- name: TenantsChanged :many

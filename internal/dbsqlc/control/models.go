@@ -21,4 +21,6 @@ type Tenant struct {
 	Revision  int64
 	CreatedAt time.Time
 	UpdatedAt time.Time
+	// Sessions, grants, tokens, codes and requests from before are dead. Every change of the status moves it, so that it costs one row whatever there is to end.
+	RevokedBefore time.Time
 }

@@ -68,8 +68,51 @@ func (q *Queries) LocatorCreate(ctx context.Context, arg LocatorCreateParams) (i
 	return result.RowsAffected(), nil
 }
 
+const locatorOfAnother = `-- name: LocatorOfAnother :one
+SELECT EXISTS (
+    SELECT
+      FROM parako.tenant_locators AS l
+     WHERE l.kind = $1
+       AND l.name = $2
+       AND l.tenant_id <> $3
+)
+`
+
+type LocatorOfAnotherParams struct {
+	Kind     string
+	Name     string
+	TenantID uuid.UUID
+}
+
+// LocatorOfAnother says whether a name belongs to another tenant.
+func (q *Queries) LocatorOfAnother(ctx context.Context, arg LocatorOfAnotherParams) (bool, error) {
+	row := q.db.QueryRow(ctx, locatorOfAnother, arg.Kind, arg.Name, arg.TenantID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
+const locatorRelease = `-- name: LocatorRelease :exec
+DELETE FROM parako.tenant_locators
+ WHERE kind = $1
+   AND name = $2
+   AND tenant_id = $3
+`
+
+type LocatorReleaseParams struct {
+	Kind     string
+	Name     string
+	TenantID uuid.UUID
+}
+
+// LocatorRelease gives a name of the tenant back.
+func (q *Queries) LocatorRelease(ctx context.Context, arg LocatorReleaseParams) error {
+	_, err := q.db.Exec(ctx, locatorRelease, arg.Kind, arg.Name, arg.TenantID)
+	return err
+}
+
 const tenantBySlug = `-- name: TenantBySlug :one
-SELECT t.id, t.slug, t.display_name, t.status, t.issuer_url, t.domain, t.revision, t.created_at, t.updated_at
+SELECT t.id, t.slug, t.display_name, t.status, t.issuer_url, t.domain, t.revision, t.created_at, t.updated_at, t.revoked_before
   FROM parako.tenants AS t
   JOIN parako.tenant_locators AS l
     ON l.tenant_id = t.id
@@ -90,6 +133,7 @@ func (q *Queries) TenantBySlug(ctx context.Context, slug string) (Tenant, error)
 		&i.Revision,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.RevokedBefore,
 	)
 	return i, err
 }
@@ -122,7 +166,7 @@ func (q *Queries) TenantCreate(ctx context.Context, arg TenantCreateParams) erro
 }
 
 const tenantList = `-- name: TenantList :many
-SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at
+SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before
   FROM parako.tenants
  WHERE slug > $1::text
    AND id > '00000000-0000-4000-8000-0000000000ff'
@@ -157,6 +201,7 @@ func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenan
 			&i.Revision,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.RevokedBefore,
 		); err != nil {
 			return nil, err
 		}
@@ -171,25 +216,77 @@ func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenan
 const tenantSetStatus = `-- name: TenantSetStatus :one
    UPDATE parako.tenants
       SET status = $1,
+          revoked_before = now(),
           revision = revision + 1,
           updated_at = now()
     WHERE id = $2
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
-RETURNING revision
+      AND status = $3
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before
 `
 
 type TenantSetStatusParams struct {
 	Status string
 	ID     uuid.UUID
+	Was    string
 }
 
-// TenantSetStatus changes the status and makes every server instance notice.
-func (q *Queries) TenantSetStatus(ctx context.Context, arg TenantSetStatusParams) (int64, error) {
-	row := q.db.QueryRow(ctx, tenantSetStatus, arg.Status, arg.ID)
-	var revision int64
-	err := row.Scan(&revision)
-	return revision, err
+// TenantSetStatus changes the status, ends for good whatever was issued before, and makes every server instance notice. No row:
+// the tenant is protected, or its status is not what it was any more.
+func (q *Queries) TenantSetStatus(ctx context.Context, arg TenantSetStatusParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantSetStatus, arg.Status, arg.ID, arg.Was)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+	)
+	return i, err
+}
+
+const tenantUpdate = `-- name: TenantUpdate :one
+   UPDATE parako.tenants
+      SET display_name = coalesce($1, display_name),
+          issuer_url = CASE WHEN $2::text IS NULL THEN issuer_url ELSE nullif($2::text, '') END,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = $3
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before
+`
+
+type TenantUpdateParams struct {
+	DisplayName *string
+	IssuerURL   *string
+	ID          uuid.UUID
+}
+
+// TenantUpdate changes what a tenant is called; an empty issuer_url is the computed one. No row: the tenant is protected.
+func (q *Queries) TenantUpdate(ctx context.Context, arg TenantUpdateParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantUpdate, arg.DisplayName, arg.IssuerURL, arg.ID)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+	)
+	return i, err
 }
 
 const tenantsChanged = `-- name: TenantsChanged :many
