@@ -22,3 +22,9 @@ SELECT *
 INSERT INTO parako.signing_keys (id, kid, alg, status, promoted, public_jwk, private_key)
 VALUES (@id, @kid, @alg, 'active', true, @public_jwk, @private_key)
     ON CONFLICT (tenant_id, alg) WHERE status = 'active' AND promoted DO NOTHING;
+
+-- SigningKeyPublics returns the public half of every key there was: what was signed long ago is verified with it.
+-- name: SigningKeyPublics :many
+SELECT public_jwk
+  FROM parako.signing_keys
+ WHERE tenant_id = @tenant_id;

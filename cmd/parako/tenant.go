@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"parako/internal/cache"
 	"parako/internal/config"
@@ -24,6 +25,10 @@ func tenants(ctx context.Context, p *process, args []string) error {
 		{"show", "show one tenant", tenantShow},
 		{"update", "change a tenant's display name or issuer", tenantUpdate},
 		{"status", "suspend, archive or reactivate a tenant", tenantStatus},
+		{"delete", "remove a tenant with everything it has, after a grace period", tenantDelete},
+		{"restore", "let a tenant stay that was to be deleted", tenantRestore},
+		{"certificate", "print and verify the certificate of a deletion", tenantCertificate},
+		{"release", "let the slug of a deleted tenant be used again", tenantRelease},
 		{"auditor", "give a tenant's auditors a login of PostgreSQL, or take it back", tenantAuditor},
 	}, args)
 }
@@ -292,6 +297,9 @@ func (p *process) printTenant(asJSON bool, t tenant.Tenant) error {
 		return p.printJSON(t)
 	}
 	p.printf("slug     %s\nid       %s\nname     %s\nstatus   %s\n", t.Slug, t.ID, t.DisplayName, t.Status)
+	if t.DeleteAfter != nil {
+		p.printf("deleted  %s\n         Until then `parako tenant restore --slug %s` takes it back.\n", t.DeleteAfter.UTC().Format(time.RFC3339), t.Slug)
+	}
 	if t.Domain != "" {
 		p.printf("domain   %s\n", t.Domain)
 	}

@@ -28,6 +28,24 @@ type AccessToken struct {
 	Act json.RawMessage
 }
 
+// No UPDATE and no DELETE is granted to anyone.
+type AuditEvent struct {
+	TenantID   uuid.UUID
+	ID         uuid.UUID
+	OccurredAt time.Time
+	Type       string
+	Status     string
+	ActorType  string
+	ActorID    string
+	TargetType string
+	TargetID   string
+	ClientID   string
+	RequestID  string
+	IP         string
+	UserAgent  string
+	Detail     json.RawMessage
+}
+
 // hash covers the other columns and, through previous, every seal before. What is older than horizon and not sealed came too late. No UPDATE and no DELETE is granted to anyone.
 type AuditSeal struct {
 	TenantID uuid.UUID
@@ -269,6 +287,10 @@ type Tenant struct {
 	UpdatedAt time.Time
 	// Sessions, grants, tokens, codes and requests from before are dead. Every change of the status moves it, so that it costs one row whatever there is to end.
 	RevokedBefore time.Time
+	// When the tenant is removed with everything it has. Until then it can be restored.
+	DeleteAfter *time.Time
+	// Who asked for the removal and when, and once it has begun what there was: it goes into the certificate.
+	Deletion json.RawMessage
 }
 
 // username_norm and email_norm are folded by the application: an index on lower() cannot be used under row-level security.

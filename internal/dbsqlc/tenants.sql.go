@@ -12,7 +12,7 @@ import (
 )
 
 const tenantByID = `-- name: TenantByID :one
-SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before
+SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
   FROM parako.tenants
  WHERE id = $1
 `
@@ -31,6 +31,8 @@ func (q *Queries) TenantByID(ctx context.Context, tenantID uuid.UUID) (Tenant, e
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
 	)
 	return i, err
 }

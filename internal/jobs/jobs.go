@@ -87,6 +87,7 @@ func (d Deps) client() (*river.Client[pgx.Tx], error) {
 	}
 	all := river.NewWorkers()
 	river.AddWorker(all, &logoutWorker{deps: d})
+	river.AddWorker(all, &purgeWorker{deps: d})
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Schema: schema, Workers: all, Logger: slog.New(quiet{d.Log.Handler()}), Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
 		PollOnly: true, FetchPollInterval: pollInterval, JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,

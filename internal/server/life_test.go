@@ -1,12 +1,14 @@
 package server_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"parako/internal/keyring"
 	"parako/internal/oidc"
 	"parako/internal/tenant"
 	"parako/internal/testkit/app"
@@ -253,5 +255,57 @@ func TestIssuerOfItsOwn(t *testing.T) {
 	trail := a.DB.Ask(t, a.Acme.ID, "SELECT actor_id || ' ' || detail FROM parako.audit_events WHERE type = 'tenant.updated'")
 	if len(trail) != 1 || trail[0] != `test {"issuer_url": "`+issuer+`"}` {
 		t.Errorf("the trail: %v", trail)
+	}
+}
+
+// TestDeletedTenant deletes a tenant at once. The server does it, leaves a certificate that the platform's key set verifies, and knows
+// the tenant no more; its name leads to another only after it was released.
+func TestDeletedTenant(t *testing.T) {
+	t.Parallel()
+	a := app.New(t)
+	tokens := newParty(t, a, a.Acme, a.Acme.Web).tokens(t)
+	requested, err := tenant.RequestDeletion(t.Context(), a.Store, a.Acme.Slug, tenant.Deletion{Archive: true, Operator: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := func(want int) {
+		t.Helper()
+		for deadline := time.After(time.Minute); app.Get(t, a.Client(t), a.Acme.Issuer+"/jwks").StatusCode != want; {
+			select {
+			case <-deadline:
+				t.Fatalf("the server does not answer %d", want)
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}
+	answers(http.StatusNotFound)
+	signed, err := tenant.Certificates(t.Context(), a.Store, a.Acme.ID.String())
+	if err != nil || len(signed) != 1 {
+		t.Fatalf("certificates = %q, %v", signed, err)
+	}
+	platform := strings.Replace(a.Acme.Issuer, "acme", tenant.PlatformsSlug, 1)
+	ring, err := keyring.Public([]byte(app.Get(t, a.Client(t), platform+"/jwks").Text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := ring.Verify(signed[0], tenant.CertificateType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c tenant.Certificate
+	if err := json.Unmarshal(text, &c); err != nil {
+		t.Fatal(err)
+	}
+	if c.TenantID != a.Acme.ID || c.RequestedBy != "alice" || c.Rows["users"] != 1 || c.Rows["clients"] != 3 || c.Rows["access_tokens"] != 1 || requested.DeleteAfter == nil {
+		t.Errorf("certificate %s", text)
+	}
+	if err := tenant.Release(t.Context(), a.Store, a.Acme.Slug, "test"); err != nil {
+		t.Fatal(err)
+	}
+	// Another tenant under the name has nothing of the first.
+	second := a.AddTenant(t, a.Acme.Slug)
+	answers(http.StatusOK)
+	if got := newParty(t, a, second, second.Web).userinfo(t, tokens.text("access_token")); got.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a token of the tenant that was deleted: %d %s", got.StatusCode, got.Text)
 	}
 }

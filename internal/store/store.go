@@ -186,6 +186,23 @@ func (s *Store) Locate(ctx context.Context, kind, name string) (uuid.UUID, error
 type PlatformTx struct {
 	*control.Queries
 	now time.Time
+	tx  pgx.Tx
+}
+
+// Patient is [Tx.Patient] for the platform.
+func (tx *PlatformTx) Patient(ctx context.Context, d time.Duration) error {
+	if _, err := tx.tx.Exec(ctx, patience(d)); err != nil {
+		return fmt.Errorf("set statement_timeout: %w", err)
+	}
+	return nil
+}
+
+// Clock is the moment the transaction began, by the clock of the database, which all instances share.
+func (tx *PlatformTx) Clock(ctx context.Context) (now time.Time, err error) {
+	if err := tx.tx.QueryRow(ctx, "SELECT now()").Scan(&now); err != nil {
+		return now, fmt.Errorf("read the clock: %w", err)
+	}
+	return now, nil
 }
 
 // Now is the moment the transaction began, by the clock of this process.
@@ -197,7 +214,7 @@ func (s *Store) InPlatform(ctx context.Context, fn func(context.Context, *Platfo
 		return fmt.Errorf("cross tenants: %w", ErrNoPlatform)
 	}
 	err := pgx.BeginFunc(ctx, s.platform, func(tx pgx.Tx) error {
-		return fn(ctx, &PlatformTx{Queries: control.New(tx), now: s.now()})
+		return fn(ctx, &PlatformTx{Queries: control.New(tx), now: s.now(), tx: tx})
 	})
 	return translate(err)
 }

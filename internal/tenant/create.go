@@ -182,6 +182,11 @@ func Recorded(ctx context.Context, s *store.Store, id uuid.UUID, event Event, op
 
 // record writes what the platform did into the trail of the tenant concerned.
 func record(ctx context.Context, tx *store.PlatformTx, id uuid.UUID, event, operator string, detail map[string]string) error {
+	return recordAbout(ctx, tx, id, id, event, operator, detail)
+}
+
+// recordAbout writes into the trail of one tenant what the platform did to another.
+func recordAbout(ctx context.Context, tx *store.PlatformTx, trail, target uuid.UUID, event, operator string, detail map[string]string) error {
 	eventID, err := uuid.NewV7()
 	if err != nil {
 		return err
@@ -191,8 +196,8 @@ func record(ctx context.Context, tx *store.PlatformTx, id uuid.UUID, event, oper
 		return err
 	}
 	err = tx.AuditAppend(ctx, control.AuditAppendParams{
-		TenantID: id, ID: eventID, Type: event, Status: "success", ActorType: "operator", ActorID: operator,
-		TargetType: "tenant", TargetID: id.String(), Detail: body,
+		TenantID: trail, ID: eventID, Type: event, Status: "success", ActorType: "operator", ActorID: operator,
+		TargetType: "tenant", TargetID: target.String(), Detail: body,
 	})
 	if err != nil {
 		return fmt.Errorf("record %s: %w", event, err)

@@ -158,6 +158,8 @@ func SetStatus(ctx context.Context, s *store.Store, slug string, status Status, 
 		return Tenant{}, ErrProtected
 	case t.Status == status:
 		return t, nil
+	case t.DeleteAfter != nil:
+		return Tenant{}, ErrDeleting
 	case !slices.Contains(transitions[t.Status], status):
 		return Tenant{}, ErrTransition
 	}

@@ -125,6 +125,11 @@ func (g *Registry) load(ctx context.Context, id uuid.UUID) (Tenant, error) {
 	if len(g.tenants) >= maxHeld {
 		clear(g.tenants)
 	}
+	if t.Status == Archived {
+		// It may be removed, of which no poll tells: there is no row any more.
+		delete(g.tenants, id)
+		return t, nil
+	}
 	// A slow read must not put an older state back over a newer one.
 	if held, ok := g.tenants[id]; ok && held.Revision > t.Revision {
 		return held, nil

@@ -47,9 +47,11 @@ type Tenant struct {
 	// IssuerURL overrides the computed issuer, verbatim. Usually empty.
 	IssuerURL string `json:"issuer_url,omitempty"`
 	// Revision rises with every change of settings, keys, domain or status.
-	Revision  int64     `json:"revision"`
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
+	Revision int64 `json:"revision"`
+	// DeleteAfter is when the tenant is removed, if that was asked for.
+	DeleteAfter *time.Time `json:"delete_after,omitempty"`
+	CreatedAt   time.Time  `json:"created_at"`
+	UpdatedAt   time.Time  `json:"updated_at"`
 }
 
 // Ops is the stateless gateway's tenant. It has no row, and no transaction can be opened for it.
@@ -59,7 +61,7 @@ func Ops() Tenant { return Tenant{Slug: OpsSlug, DisplayName: "Operations", Stat
 func FromRow(r dbsqlc.Tenant) Tenant {
 	t := Tenant{
 		ID: r.ID, Slug: r.Slug, DisplayName: r.DisplayName, Status: Status(r.Status),
-		Revision: r.Revision, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		Revision: r.Revision, DeleteAfter: r.DeleteAfter, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 	if r.Domain != nil {
 		t.Domain = *r.Domain

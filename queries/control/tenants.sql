@@ -5,11 +5,16 @@
 INSERT INTO parako.tenants (id, slug, display_name, domain, issuer_url)
 VALUES (@id, @slug, @display_name, sqlc.narg(domain), sqlc.narg(issuer_url));
 
--- LocatorCreate claims a slug or a host; no row means that it is taken.
+-- LocatorCreate claims a slug, a host or an issuer; no row means that it is taken, or held after the end of its tenant.
 -- name: LocatorCreate :execrows
 INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at)
 VALUES (@kind, @name, @tenant_id, now())
-    ON CONFLICT (kind, name) DO NOTHING;
+    ON CONFLICT (kind, name) DO UPDATE
+   SET tenant_id = excluded.tenant_id,
+       verified_at = excluded.verified_at,
+       created_at = now(),
+       held_until = NULL
+ WHERE tenant_locators.held_until <= now();
 
 -- name: TenantBySlug :one
 SELECT t.*
@@ -41,7 +46,86 @@ SELECT *
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
       AND status = @was
+      AND delete_after IS NULL
 RETURNING *;
+
+-- TenantDeletionRequest has an archived tenant removed, later. No row: it is not archived, protected, or on its way already.
+-- name: TenantDeletionRequest :one
+   UPDATE parako.tenants
+      SET delete_after = now() + make_interval(secs => @grace_seconds::double precision),
+          deletion = jsonb_build_object('requested_by', @operator::text, 'requested_at', now()),
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = @id
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+      AND status = 'archived'
+      AND delete_after IS NULL
+RETURNING *;
+
+-- TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, or its removal has begun.
+-- name: TenantDeletionCancel :one
+   UPDATE parako.tenants
+      SET delete_after = NULL,
+          deletion = NULL,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = @id
+      AND delete_after IS NOT NULL
+      AND NOT deletion ? 'rows'
+RETURNING *;
+
+-- TenantToRemove finds a tenant for whoever removes it. It waits for a request that is just being made, or taken back.
+-- name: TenantToRemove :one
+SELECT *
+  FROM parako.tenants
+ WHERE id = @id
+   FOR UPDATE;
+
+-- TenantDeletionBegin notes what there was. From then on there is no way back.
+-- name: TenantDeletionBegin :one
+   UPDATE parako.tenants
+      SET deletion = @deletion,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = @id
+      AND status = 'archived'
+      AND delete_after <= now()
+      AND NOT deletion ? 'rows'
+RETURNING *;
+
+-- TenantDelete removes the row and, by the foreign keys, what is left of the tenant. A policy demands that it is archived and due.
+-- name: TenantDelete :execrows
+DELETE FROM parako.tenants
+ WHERE id = @id;
+
+-- LocatorsDelete gives the hosts and issuers of a tenant back.
+-- name: LocatorsDelete :exec
+DELETE FROM parako.tenant_locators
+ WHERE tenant_id = @tenant_id
+   AND kind <> 'slug';
+
+-- LocatorHold keeps the slug of a tenant from everybody for a while. It leads nowhere.
+-- name: LocatorHold :exec
+UPDATE parako.tenant_locators
+   SET tenant_id = @holder,
+       verified_at = NULL,
+       held_until = now() + make_interval(secs => @hold_seconds::double precision)
+ WHERE tenant_id = @tenant_id
+   AND kind = 'slug';
+
+-- LocatorFree gives a slug back that is held. No row: it is not.
+-- name: LocatorFree :execrows
+DELETE FROM parako.tenant_locators
+ WHERE kind = 'slug'
+   AND name = @name
+   AND held_until IS NOT NULL;
+
+-- JobsForget removes the jobs of a tenant but for the one that removes it. Served by river_job_args_index.
+-- name: JobsForget :exec
+DELETE FROM jobs.river_job
+ WHERE args @> jsonb_build_object('tenant_id', @tenant_id::uuid)
+   AND kind <> @but::text;
 
 -- TenantUpdate changes what a tenant is called; an empty issuer_url is the computed one. No row: the tenant is protected.
 -- name: TenantUpdate :one

@@ -47,10 +47,32 @@ func (q *Queries) AuditAppend(ctx context.Context, arg AuditAppendParams) error 
 	return err
 }
 
+const jobsForget = `-- name: JobsForget :exec
+DELETE FROM jobs.river_job
+ WHERE args @> jsonb_build_object('tenant_id', $1::uuid)
+   AND kind <> $2::text
+`
+
+type JobsForgetParams struct {
+	TenantID uuid.UUID
+	But      string
+}
+
+// JobsForget removes the jobs of a tenant but for the one that removes it. Served by river_job_args_index.
+func (q *Queries) JobsForget(ctx context.Context, arg JobsForgetParams) error {
+	_, err := q.db.Exec(ctx, jobsForget, arg.TenantID, arg.But)
+	return err
+}
+
 const locatorCreate = `-- name: LocatorCreate :execrows
 INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at)
 VALUES ($1, $2, $3, now())
-    ON CONFLICT (kind, name) DO NOTHING
+    ON CONFLICT (kind, name) DO UPDATE
+   SET tenant_id = excluded.tenant_id,
+       verified_at = excluded.verified_at,
+       created_at = now(),
+       held_until = NULL
+ WHERE tenant_locators.held_until <= now()
 `
 
 type LocatorCreateParams struct {
@@ -59,13 +81,50 @@ type LocatorCreateParams struct {
 	TenantID uuid.UUID
 }
 
-// LocatorCreate claims a slug or a host; no row means that it is taken.
+// LocatorCreate claims a slug, a host or an issuer; no row means that it is taken, or held after the end of its tenant.
 func (q *Queries) LocatorCreate(ctx context.Context, arg LocatorCreateParams) (int64, error) {
 	result, err := q.db.Exec(ctx, locatorCreate, arg.Kind, arg.Name, arg.TenantID)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const locatorFree = `-- name: LocatorFree :execrows
+DELETE FROM parako.tenant_locators
+ WHERE kind = 'slug'
+   AND name = $1
+   AND held_until IS NOT NULL
+`
+
+// LocatorFree gives a slug back that is held. No row: it is not.
+func (q *Queries) LocatorFree(ctx context.Context, name string) (int64, error) {
+	result, err := q.db.Exec(ctx, locatorFree, name)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const locatorHold = `-- name: LocatorHold :exec
+UPDATE parako.tenant_locators
+   SET tenant_id = $1,
+       verified_at = NULL,
+       held_until = now() + make_interval(secs => $2::double precision)
+ WHERE tenant_id = $3
+   AND kind = 'slug'
+`
+
+type LocatorHoldParams struct {
+	Holder      uuid.UUID
+	HoldSeconds float64
+	TenantID    uuid.UUID
+}
+
+// LocatorHold keeps the slug of a tenant from everybody for a while. It leads nowhere.
+func (q *Queries) LocatorHold(ctx context.Context, arg LocatorHoldParams) error {
+	_, err := q.db.Exec(ctx, locatorHold, arg.Holder, arg.HoldSeconds, arg.TenantID)
+	return err
 }
 
 const locatorOfAnother = `-- name: LocatorOfAnother :one
@@ -111,8 +170,20 @@ func (q *Queries) LocatorRelease(ctx context.Context, arg LocatorReleaseParams) 
 	return err
 }
 
+const locatorsDelete = `-- name: LocatorsDelete :exec
+DELETE FROM parako.tenant_locators
+ WHERE tenant_id = $1
+   AND kind <> 'slug'
+`
+
+// LocatorsDelete gives the hosts and issuers of a tenant back.
+func (q *Queries) LocatorsDelete(ctx context.Context, tenantID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, locatorsDelete, tenantID)
+	return err
+}
+
 const tenantBySlug = `-- name: TenantBySlug :one
-SELECT t.id, t.slug, t.display_name, t.status, t.issuer_url, t.domain, t.revision, t.created_at, t.updated_at, t.revoked_before
+SELECT t.id, t.slug, t.display_name, t.status, t.issuer_url, t.domain, t.revision, t.created_at, t.updated_at, t.revoked_before, t.delete_after, t.deletion
   FROM parako.tenants AS t
   JOIN parako.tenant_locators AS l
     ON l.tenant_id = t.id
@@ -134,6 +205,8 @@ func (q *Queries) TenantBySlug(ctx context.Context, slug string) (Tenant, error)
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
 	)
 	return i, err
 }
@@ -165,8 +238,134 @@ func (q *Queries) TenantCreate(ctx context.Context, arg TenantCreateParams) erro
 	return err
 }
 
+const tenantDelete = `-- name: TenantDelete :execrows
+DELETE FROM parako.tenants
+ WHERE id = $1
+`
+
+// TenantDelete removes the row and, by the foreign keys, what is left of the tenant. A policy demands that it is archived and due.
+func (q *Queries) TenantDelete(ctx context.Context, id uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, tenantDelete, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const tenantDeletionBegin = `-- name: TenantDeletionBegin :one
+   UPDATE parako.tenants
+      SET deletion = $1,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = $2
+      AND status = 'archived'
+      AND delete_after <= now()
+      AND NOT deletion ? 'rows'
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
+`
+
+type TenantDeletionBeginParams struct {
+	Deletion json.RawMessage
+	ID       uuid.UUID
+}
+
+// TenantDeletionBegin notes what there was. From then on there is no way back.
+func (q *Queries) TenantDeletionBegin(ctx context.Context, arg TenantDeletionBeginParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantDeletionBegin, arg.Deletion, arg.ID)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+	)
+	return i, err
+}
+
+const tenantDeletionCancel = `-- name: TenantDeletionCancel :one
+   UPDATE parako.tenants
+      SET delete_after = NULL,
+          deletion = NULL,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = $1
+      AND delete_after IS NOT NULL
+      AND NOT deletion ? 'rows'
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
+`
+
+// TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, or its removal has begun.
+func (q *Queries) TenantDeletionCancel(ctx context.Context, id uuid.UUID) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantDeletionCancel, id)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+	)
+	return i, err
+}
+
+const tenantDeletionRequest = `-- name: TenantDeletionRequest :one
+   UPDATE parako.tenants
+      SET delete_after = now() + make_interval(secs => $1::double precision),
+          deletion = jsonb_build_object('requested_by', $2::text, 'requested_at', now()),
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = $3
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+      AND status = 'archived'
+      AND delete_after IS NULL
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
+`
+
+type TenantDeletionRequestParams struct {
+	GraceSeconds float64
+	Operator     string
+	ID           uuid.UUID
+}
+
+// TenantDeletionRequest has an archived tenant removed, later. No row: it is not archived, protected, or on its way already.
+func (q *Queries) TenantDeletionRequest(ctx context.Context, arg TenantDeletionRequestParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantDeletionRequest, arg.GraceSeconds, arg.Operator, arg.ID)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+	)
+	return i, err
+}
+
 const tenantList = `-- name: TenantList :many
-SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before
+SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
   FROM parako.tenants
  WHERE slug > $1::text
    AND id > '00000000-0000-4000-8000-0000000000ff'
@@ -202,6 +401,8 @@ func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenan
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.RevokedBefore,
+			&i.DeleteAfter,
+			&i.Deletion,
 		); err != nil {
 			return nil, err
 		}
@@ -223,7 +424,8 @@ const tenantSetStatus = `-- name: TenantSetStatus :one
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
       AND status = $3
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before
+      AND delete_after IS NULL
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
 `
 
 type TenantSetStatusParams struct {
@@ -248,6 +450,36 @@ func (q *Queries) TenantSetStatus(ctx context.Context, arg TenantSetStatusParams
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+	)
+	return i, err
+}
+
+const tenantToRemove = `-- name: TenantToRemove :one
+SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
+  FROM parako.tenants
+ WHERE id = $1
+   FOR UPDATE
+`
+
+// TenantToRemove finds a tenant for whoever removes it. It waits for a request that is just being made, or taken back.
+func (q *Queries) TenantToRemove(ctx context.Context, id uuid.UUID) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantToRemove, id)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
 	)
 	return i, err
 }
@@ -261,7 +493,7 @@ const tenantUpdate = `-- name: TenantUpdate :one
     WHERE id = $3
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
 `
 
 type TenantUpdateParams struct {
@@ -285,6 +517,8 @@ func (q *Queries) TenantUpdate(ctx context.Context, arg TenantUpdateParams) (Ten
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
 	)
 	return i, err
 }
