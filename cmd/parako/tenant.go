@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ func tenants(ctx context.Context, p *process, args []string) error {
 		{"show", "show one tenant", tenantShow},
 		{"update", "change a tenant's display name or issuer", tenantUpdate},
 		{"status", "suspend, archive or reactivate a tenant", tenantStatus},
+		{"quota", "bound what a tenant may have", tenantQuota},
 		{"delete", "remove a tenant with everything it has, after a grace period", tenantDelete},
 		{"restore", "let a tenant stay that was to be deleted", tenantRestore},
 		{"certificate", "print and verify the certificate of a deletion", tenantCertificate},
@@ -79,6 +81,71 @@ func tenantShow(ctx context.Context, p *process, args []string) error {
 	if err != nil {
 		return err
 	}
+	var used tenant.Usage
+	err = s.ViewTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) (err error) {
+		used, err = tenant.Used(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return p.printJSON(struct {
+			tenant.Tenant
+			Usage tenant.Usage `json:"usage"`
+		}{t, used})
+	}
+	if err := p.printTenant(false, t); err != nil {
+		return err
+	}
+	p.printf("used     %d users\nused     %d clients\n", used.Users, used.Clients)
+	return nil
+}
+
+// tenantQuota bounds what a tenant may have. Only what is given changes.
+func tenantQuota(ctx context.Context, p *process, args []string) error {
+	flags := flag.NewFlagSet("parako tenant quota", flag.ContinueOnError)
+	slug := flags.String("slug", "", "the tenant (required)")
+	var q tenant.Quota
+	bound := func(to **int32) func(string) error {
+		return func(s string) error {
+			n, err := strconv.ParseUint(s, 10, 31)
+			if err != nil && s != "none" {
+				return errors.New("it is a number, or none")
+			}
+			most := int32(n) //nolint:gosec // It has 31 bits.
+			if s == "none" {
+				most = tenant.Unlimited
+			}
+			*to = &most
+			return nil
+		}
+	}
+	flags.Func("users", "how many people it may have; none: any number", bound(&q.Users))
+	flags.Func("clients", "how many applications it may have; none: any number", bound(&q.Clients))
+	asJSON := flags.Bool("json", false, "print the tenant as JSON")
+	if err := p.parse(flags, args); err != nil {
+		return err
+	}
+	if err := p.required(flags, "slug"); err != nil {
+		return err
+	}
+	if q == (tenant.Quota{}) {
+		return p.misuse(flags, "say what to bound: --users or --clients")
+	}
+	s, err := p.database(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	t, err := listedTenant(ctx, s, *slug)
+	if err != nil {
+		return err
+	}
+	if t, err = tenant.SetQuota(ctx, s, t.Slug, q, operator); err != nil {
+		return err
+	}
+	p.hint(ctx, cache.Hint{Tenant: t.ID, Revision: t.Revision})
 	return p.printTenant(*asJSON, t)
 }
 
@@ -305,6 +372,14 @@ func (p *process) printTenant(asJSON bool, t tenant.Tenant) error {
 	}
 	if t.IssuerURL != "" {
 		p.printf("issuer   %s\n", t.IssuerURL)
+	}
+	for _, q := range []struct {
+		name string
+		most *int32
+	}{{"users", t.Quota.Users}, {"clients", t.Quota.Clients}} {
+		if q.most != nil {
+			p.printf("quota    %d %s\n", *q.most, q.name)
+		}
 	}
 	return nil
 }

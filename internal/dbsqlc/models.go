@@ -291,6 +291,10 @@ type Tenant struct {
 	DeleteAfter *time.Time
 	// Who asked for the removal and when, and once it has begun what there was: it goes into the certificate.
 	Deletion json.RawMessage
+	// Written by the platform alone, like every quota. How many people the tenant may have; NULL: any number.
+	MaxUsers *int32
+	// How many applications the tenant may have; NULL: any number.
+	MaxClients *int32
 }
 
 // username_norm and email_norm are folded by the application: an index on lower() cannot be used under row-level security.

@@ -23,6 +23,7 @@ import (
 	"parako/internal/dbsqlc"
 	"parako/internal/problem"
 	"parako/internal/store"
+	"parako/internal/tenant"
 )
 
 // What creating, changing and finding an account can answer, besides what [New.Check] finds.
@@ -44,8 +45,8 @@ func Fold(identifier string) string {
 	return strings.TrimSpace(norm.NFKC.String(folded))
 }
 
-// Create adds an account to tx's tenant. Its errors are those of [New.Check], and ErrTaken, after which the transaction
-// can only be rolled back.
+// Create adds an account to tx's tenant. Its errors are those of [New.Check], that of [tenant.RoomForUser], and ErrTaken, after
+// which the transaction can only be rolled back.
 func Create(ctx context.Context, tx *store.Tx, n New) (User, error) {
 	id, err := uuid.NewRandom() // Subjects reveal nothing, not even when the account was made.
 	if err != nil {
@@ -53,6 +54,9 @@ func Create(ctx context.Context, tx *store.Tx, n New) (User, error) {
 	}
 	p, err := n.row(id)
 	if err != nil {
+		return User{}, err
+	}
+	if err := tenant.RoomForUser(ctx, tx); err != nil {
 		return User{}, err
 	}
 	if err := taken(tx.UserCreate(ctx, p)); err != nil {

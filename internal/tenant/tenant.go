@@ -50,6 +50,7 @@ type Tenant struct {
 	Revision int64 `json:"revision"`
 	// DeleteAfter is when the tenant is removed, if that was asked for.
 	DeleteAfter *time.Time `json:"delete_after,omitempty"`
+	Quota       Quota      `json:"quota"`
 	CreatedAt   time.Time  `json:"created_at"`
 	UpdatedAt   time.Time  `json:"updated_at"`
 }
@@ -61,7 +62,7 @@ func Ops() Tenant { return Tenant{Slug: OpsSlug, DisplayName: "Operations", Stat
 func FromRow(r dbsqlc.Tenant) Tenant {
 	t := Tenant{
 		ID: r.ID, Slug: r.Slug, DisplayName: r.DisplayName, Status: Status(r.Status),
-		Revision: r.Revision, DeleteAfter: r.DeleteAfter, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		Revision: r.Revision, DeleteAfter: r.DeleteAfter, Quota: Quota{Users: r.MaxUsers, Clients: r.MaxClients}, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 	if r.Domain != nil {
 		t.Domain = *r.Domain

@@ -167,3 +167,15 @@ SELECT id, revision, updated_at
 -- name: AuditAppend :exec
 INSERT INTO parako.audit_events (tenant_id, id, type, status, actor_type, actor_id, target_type, target_id, request_id, detail)
 VALUES (@tenant_id, @id, @type, @status, @actor_type, @actor_id, @target_type, @target_id, @request_id, @detail);
+
+-- TenantSetQuota sets what is given; a negative number takes a bound away. No row: the tenant is protected.
+-- name: TenantSetQuota :one
+   UPDATE parako.tenants
+      SET max_users = CASE WHEN sqlc.narg(max_users)::integer < 0 THEN NULL ELSE coalesce(sqlc.narg(max_users)::integer, max_users) END,
+          max_clients = CASE WHEN sqlc.narg(max_clients)::integer < 0 THEN NULL ELSE coalesce(sqlc.narg(max_clients)::integer, max_clients) END,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = @id
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+RETURNING *;

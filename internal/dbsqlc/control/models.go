@@ -28,4 +28,8 @@ type Tenant struct {
 	DeleteAfter *time.Time
 	// Who asked for the removal and when, and once it has begun what there was: it goes into the certificate.
 	Deletion json.RawMessage
+	// Written by the platform alone, like every quota. How many people the tenant may have; NULL: any number.
+	MaxUsers *int32
+	// How many applications the tenant may have; NULL: any number.
+	MaxClients *int32
 }

@@ -183,7 +183,7 @@ func (q *Queries) LocatorsDelete(ctx context.Context, tenantID uuid.UUID) error 
 }
 
 const tenantBySlug = `-- name: TenantBySlug :one
-SELECT t.id, t.slug, t.display_name, t.status, t.issuer_url, t.domain, t.revision, t.created_at, t.updated_at, t.revoked_before, t.delete_after, t.deletion
+SELECT t.id, t.slug, t.display_name, t.status, t.issuer_url, t.domain, t.revision, t.created_at, t.updated_at, t.revoked_before, t.delete_after, t.deletion, t.max_users, t.max_clients
   FROM parako.tenants AS t
   JOIN parako.tenant_locators AS l
     ON l.tenant_id = t.id
@@ -207,6 +207,8 @@ func (q *Queries) TenantBySlug(ctx context.Context, slug string) (Tenant, error)
 		&i.RevokedBefore,
 		&i.DeleteAfter,
 		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
 	)
 	return i, err
 }
@@ -261,7 +263,7 @@ const tenantDeletionBegin = `-- name: TenantDeletionBegin :one
       AND status = 'archived'
       AND delete_after <= now()
       AND NOT deletion ? 'rows'
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
 `
 
 type TenantDeletionBeginParams struct {
@@ -286,6 +288,8 @@ func (q *Queries) TenantDeletionBegin(ctx context.Context, arg TenantDeletionBeg
 		&i.RevokedBefore,
 		&i.DeleteAfter,
 		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
 	)
 	return i, err
 }
@@ -299,7 +303,7 @@ const tenantDeletionCancel = `-- name: TenantDeletionCancel :one
     WHERE id = $1
       AND delete_after IS NOT NULL
       AND NOT deletion ? 'rows'
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
 `
 
 // TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, or its removal has begun.
@@ -319,6 +323,8 @@ func (q *Queries) TenantDeletionCancel(ctx context.Context, id uuid.UUID) (Tenan
 		&i.RevokedBefore,
 		&i.DeleteAfter,
 		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
 	)
 	return i, err
 }
@@ -334,7 +340,7 @@ const tenantDeletionRequest = `-- name: TenantDeletionRequest :one
       AND slug <> '_platforms'
       AND status = 'archived'
       AND delete_after IS NULL
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
 `
 
 type TenantDeletionRequestParams struct {
@@ -360,12 +366,14 @@ func (q *Queries) TenantDeletionRequest(ctx context.Context, arg TenantDeletionR
 		&i.RevokedBefore,
 		&i.DeleteAfter,
 		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
 	)
 	return i, err
 }
 
 const tenantList = `-- name: TenantList :many
-SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
+SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
   FROM parako.tenants
  WHERE slug > $1::text
    AND id > '00000000-0000-4000-8000-0000000000ff'
@@ -403,6 +411,8 @@ func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenan
 			&i.RevokedBefore,
 			&i.DeleteAfter,
 			&i.Deletion,
+			&i.MaxUsers,
+			&i.MaxClients,
 		); err != nil {
 			return nil, err
 		}
@@ -412,6 +422,47 @@ func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenan
 		return nil, err
 	}
 	return items, nil
+}
+
+const tenantSetQuota = `-- name: TenantSetQuota :one
+   UPDATE parako.tenants
+      SET max_users = CASE WHEN $1::integer < 0 THEN NULL ELSE coalesce($1::integer, max_users) END,
+          max_clients = CASE WHEN $2::integer < 0 THEN NULL ELSE coalesce($2::integer, max_clients) END,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = $3
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+`
+
+type TenantSetQuotaParams struct {
+	MaxUsers   *int32
+	MaxClients *int32
+	ID         uuid.UUID
+}
+
+// TenantSetQuota sets what is given; a negative number takes a bound away. No row: the tenant is protected.
+func (q *Queries) TenantSetQuota(ctx context.Context, arg TenantSetQuotaParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantSetQuota, arg.MaxUsers, arg.MaxClients, arg.ID)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
+	)
+	return i, err
 }
 
 const tenantSetStatus = `-- name: TenantSetStatus :one
@@ -425,7 +476,7 @@ const tenantSetStatus = `-- name: TenantSetStatus :one
       AND slug <> '_platforms'
       AND status = $3
       AND delete_after IS NULL
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
 `
 
 type TenantSetStatusParams struct {
@@ -452,12 +503,14 @@ func (q *Queries) TenantSetStatus(ctx context.Context, arg TenantSetStatusParams
 		&i.RevokedBefore,
 		&i.DeleteAfter,
 		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
 	)
 	return i, err
 }
 
 const tenantToRemove = `-- name: TenantToRemove :one
-SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
+SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
   FROM parako.tenants
  WHERE id = $1
    FOR UPDATE
@@ -480,6 +533,8 @@ func (q *Queries) TenantToRemove(ctx context.Context, id uuid.UUID) (Tenant, err
 		&i.RevokedBefore,
 		&i.DeleteAfter,
 		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
 	)
 	return i, err
 }
@@ -493,7 +548,7 @@ const tenantUpdate = `-- name: TenantUpdate :one
     WHERE id = $3
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
 `
 
 type TenantUpdateParams struct {
@@ -519,6 +574,8 @@ func (q *Queries) TenantUpdate(ctx context.Context, arg TenantUpdateParams) (Ten
 		&i.RevokedBefore,
 		&i.DeleteAfter,
 		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
 	)
 	return i, err
 }
