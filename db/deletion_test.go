@@ -74,7 +74,7 @@ func TestDeletionLeavesNothing(t *testing.T) {
 		t.Fatalf("a removal that is not due: wait %s, %v", wait, err)
 	}
 	refused("before it is due")
-	tr.exec(t, "UPDATE parako.tenants SET delete_after = now() WHERE slug = 'acme'")
+	tr.exec(t, "UPDATE parako.tenants SET delete_after = now(), updated_at = now() - interval '1 minute' WHERE slug = 'acme'")
 	before["parako.audit_events"] = tr.left(t, tr.acme)["parako.audit_events"]
 
 	// Whoever is stopped has done a part; the next goes on.

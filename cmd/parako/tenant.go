@@ -113,7 +113,7 @@ func tenantQuota(ctx context.Context, p *process, args []string) error {
 			if err != nil && s != "none" {
 				return errors.New("it is a number, or none")
 			}
-			most := int32(n) //nolint:gosec // It has 31 bits.
+			most := int32(n)
 			if s == "none" {
 				most = tenant.Unlimited
 			}

@@ -24,6 +24,9 @@ const (
 	maxGrace = 3660 * 24 * time.Hour
 	// slugHeld is how long nobody gets the slug of a tenant that was removed: as long as somebody may still trust its issuer.
 	slugHeld = 90 * 24 * time.Hour
+	// settle is how long a tenant stays, archived, after its last change. A row that is gone tells no poll anything: by then every
+	// instance has read that the tenant is archived, or trusts nothing it holds.
+	settle = 2 * staleAfter
 	// emptyBatch bounds the rows that one transaction removes, and emptyFor one turn of Purge.
 	emptyBatch = 1000
 	emptyFor   = 15 * time.Second
@@ -182,7 +185,7 @@ func Purge(ctx context.Context, s *store.Store, id uuid.UUID, sign func(context.
 	return 0, finish(ctx, s, c, sign)
 }
 
-// toRemove finds the tenant, and how long it still has. Without a request, and without a tenant, delete_after is nil.
+// toRemove finds the tenant, and how long it still has: until it is due, and all know that it is not served. Without a request, and without a tenant, delete_after is nil.
 func toRemove(ctx context.Context, s *store.Store, id uuid.UUID) (control.Tenant, time.Duration, error) {
 	var row control.Tenant
 	var left time.Duration
@@ -191,7 +194,7 @@ func toRemove(ctx context.Context, s *store.Store, id uuid.UUID) (control.Tenant
 			return err
 		}
 		now, err := tx.Clock(ctx)
-		left = max(0, row.DeleteAfter.Sub(now))
+		left = max(0, row.DeleteAfter.Sub(now), row.UpdatedAt.Add(settle).Sub(now))
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -21,8 +22,13 @@ func TestSlugIsHeld(t *testing.T) {
 		if _, err := tenant.RequestDeletion(t.Context(), s, slug, tenant.Deletion{Archive: true, Operator: "alice"}); err != nil {
 			t.Fatal(err)
 		}
-		wait, err := tenant.Purge(t.Context(), s, acme.ID, func(context.Context, []byte) (string, error) { return "signed " + slug, nil })
-		if err != nil || wait != 0 {
+		sign := func(context.Context, []byte) (string, error) { return "signed " + slug, nil }
+		// A row that is gone tells no poll that the tenant is not served any more.
+		if wait, err := tenant.Purge(t.Context(), s, acme.ID, sign); err != nil || wait <= 5*time.Second {
+			t.Fatalf("Purge before all instances have heard of it = %s, %v", wait, err)
+		}
+		db.Superuser(t, "UPDATE parako.tenants SET updated_at = now() - interval '1 minute' WHERE slug = $1", slug)
+		if wait, err := tenant.Purge(t.Context(), s, acme.ID, sign); err != nil || wait != 0 {
 			t.Fatalf("Purge = %s, %v", wait, err)
 		}
 		again := tenant.New{Slug: slug, DisplayName: "Again", Operator: "test"}

@@ -19,7 +19,7 @@ type Quota struct {
 	Clients *int32 `json:"clients"`
 }
 
-// Unlimited, in SetQuota, takes a bound away.
+// Unlimited is a bound that SetQuota takes away.
 const Unlimited = -1
 
 // Usage is what a tenant has.

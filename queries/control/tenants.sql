@@ -82,12 +82,10 @@ SELECT *
  WHERE id = @id
    FOR UPDATE;
 
--- TenantDeletionBegin notes what there was. From then on there is no way back.
+-- TenantDeletionBegin notes what there was. From then on there is no way back. It is no change that instances have to hear of.
 -- name: TenantDeletionBegin :one
    UPDATE parako.tenants
-      SET deletion = @deletion,
-          revision = revision + 1,
-          updated_at = now()
+      SET deletion = @deletion
     WHERE id = @id
       AND status = 'archived'
       AND delete_after <= now()

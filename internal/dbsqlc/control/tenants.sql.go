@@ -256,9 +256,7 @@ func (q *Queries) TenantDelete(ctx context.Context, id uuid.UUID) (int64, error)
 
 const tenantDeletionBegin = `-- name: TenantDeletionBegin :one
    UPDATE parako.tenants
-      SET deletion = $1,
-          revision = revision + 1,
-          updated_at = now()
+      SET deletion = $1
     WHERE id = $2
       AND status = 'archived'
       AND delete_after <= now()
@@ -271,7 +269,7 @@ type TenantDeletionBeginParams struct {
 	ID       uuid.UUID
 }
 
-// TenantDeletionBegin notes what there was. From then on there is no way back.
+// TenantDeletionBegin notes what there was. From then on there is no way back. It is no change that instances have to hear of.
 func (q *Queries) TenantDeletionBegin(ctx context.Context, arg TenantDeletionBeginParams) (Tenant, error) {
 	row := q.db.QueryRow(ctx, tenantDeletionBegin, arg.Deletion, arg.ID)
 	var i Tenant
