@@ -30,3 +30,14 @@ SELECT coalesce(f.seal_no, 0)::bigint AS seal_no,
        coalesce(to_char(f.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '')::text AS occurred_at,
        f.finding::text AS finding
   FROM audit.verify(@tenant_id, @since::timestamptz, @until::timestamptz) AS f (seal_no, event_id, occurred_at, finding);
+
+-- AuditDeletions finds the certificates of a tenant that was removed, by its id or its slug, the last first. It is the platform's trail
+-- that holds them.
+-- name: AuditDeletions :many
+SELECT *
+  FROM parako.audit_events
+ WHERE tenant_id = @tenant_id
+   AND type = 'tenant.deleted'
+   AND (target_id = @name::text OR detail ->> 'slug' = @name::text)
+ ORDER BY occurred_at DESC, id DESC
+ LIMIT 10;

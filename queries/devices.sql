@@ -6,21 +6,27 @@ VALUES (@id, @user_code_digest, @client_id, @request, @ip, @interval_seconds, @e
 
 -- DeviceCodeByUserCode finds the request that a person may still answer. What was answered or has expired is not there.
 -- name: DeviceCodeByUserCode :one
-SELECT *
-  FROM parako.device_codes
- WHERE tenant_id = @tenant_id
-   AND user_code_digest = @user_code_digest
-   AND answered_at IS NULL
-   AND expires_at > now();
+SELECT d.*
+  FROM parako.device_codes AS d
+  JOIN parako.tenants AS t
+    ON t.id = @tenant_id
+   AND t.revoked_before < d.created_at
+ WHERE d.tenant_id = @tenant_id
+   AND d.user_code_digest = @user_code_digest
+   AND d.answered_at IS NULL
+   AND d.expires_at > now();
 
 -- DeviceCodeWaiting is DeviceCodeByUserCode for who has typed the code already.
 -- name: DeviceCodeWaiting :one
-SELECT *
-  FROM parako.device_codes
- WHERE tenant_id = @tenant_id
-   AND id = @id
-   AND answered_at IS NULL
-   AND expires_at > now();
+SELECT d.*
+  FROM parako.device_codes AS d
+  JOIN parako.tenants AS t
+    ON t.id = @tenant_id
+   AND t.revoked_before < d.created_at
+ WHERE d.tenant_id = @tenant_id
+   AND d.id = @id
+   AND d.answered_at IS NULL
+   AND d.expires_at > now();
 
 -- DeviceCodeAnswer lets the device in, with a grant, or refuses it, without. It succeeds for one caller only.
 -- name: DeviceCodeAnswer :execrows
@@ -39,12 +45,15 @@ UPDATE parako.device_codes
 WITH asked AS (
     SELECT d.id, (d.polled_at + make_interval(secs => d.interval_seconds - @grace_seconds::double precision) > now()) IS TRUE AS hasty
       FROM parako.device_codes AS d
+      JOIN parako.tenants AS t
+        ON t.id = @tenant_id
+       AND t.revoked_before < d.created_at
      WHERE d.tenant_id = @tenant_id
        AND d.id = @id
        AND d.client_id = @client_id
        AND d.answered_at IS NULL
        AND d.expires_at > now()
-       FOR UPDATE
+       FOR UPDATE OF d
 )
 UPDATE parako.device_codes AS d
    SET polled_at = now(),
@@ -56,11 +65,13 @@ RETURNING asked.hasty::boolean AS hasty;
 
 -- DeviceCodeByID returns what was spent, refused or has expired too: the caller must notice the reuse.
 -- name: DeviceCodeByID :one
-SELECT answered_at, grant_id, spent_at, (expires_at <= now())::boolean AS expired
-  FROM parako.device_codes
- WHERE tenant_id = @tenant_id
-   AND id = @id
-   AND client_id = @client_id;
+SELECT d.answered_at, d.grant_id, d.spent_at, (d.expires_at <= now() OR d.created_at <= t.revoked_before)::boolean AS expired
+  FROM parako.device_codes AS d
+  JOIN parako.tenants AS t
+    ON t.id = @tenant_id
+ WHERE d.tenant_id = @tenant_id
+   AND d.id = @id
+   AND d.client_id = @client_id;
 
 -- DeviceCodeSpend succeeds for one caller only.
 -- name: DeviceCodeSpend :execrows

@@ -2,14 +2,20 @@
 INSERT INTO parako.grants (id, client_id, user_id, session_id, scopes, resources, auth_time, acr, amr, nonce, claims, expires_at)
 VALUES (@id, @client_id, @user_id, sqlc.narg(session_id), @scopes, @resources, @auth_time, @acr, @amr, @nonce, sqlc.narg(claims), @expires_at);
 
+-- A grant from before its tenant's revoked_before is not found, and neither is what belongs to it: tenants that come back from a
+-- suspension begin anew.
+
 -- GrantByID finds a grant that has not ended.
 -- name: GrantByID :one
-SELECT *
-  FROM parako.grants
- WHERE tenant_id = @tenant_id
-   AND id = @id
-   AND revoked_at IS NULL
-   AND expires_at > now();
+SELECT g.*
+  FROM parako.grants AS g
+  JOIN parako.tenants AS t
+    ON t.id = @tenant_id
+   AND t.revoked_before < g.created_at
+ WHERE g.tenant_id = @tenant_id
+   AND g.id = @id
+   AND g.revoked_at IS NULL
+   AND g.expires_at > now();
 
 -- GrantEvenRevoked finds a grant, also when it has ended. A disabled account has none.
 -- name: GrantEvenRevoked :one
@@ -19,6 +25,9 @@ SELECT g.*
     ON u.tenant_id = @tenant_id
    AND u.id = g.user_id
    AND u.account_enabled
+  JOIN parako.tenants AS t
+    ON t.id = @tenant_id
+   AND t.revoked_before < g.created_at
  WHERE g.tenant_id = @tenant_id
    AND g.id = @id;
 
@@ -54,6 +63,9 @@ SELECT sqlc.embed(c), sqlc.embed(g)
     ON u.tenant_id = @tenant_id
    AND u.id = g.user_id
    AND u.account_enabled
+  JOIN parako.tenants AS t
+    ON t.id = @tenant_id
+   AND t.revoked_before < g.created_at
  WHERE c.tenant_id = @tenant_id
    AND c.id = @id;
 
@@ -84,6 +96,9 @@ SELECT sqlc.embed(r), sqlc.embed(g), now()::timestamptz AS now,
     ON u.tenant_id = @tenant_id
    AND u.id = g.user_id
    AND u.account_enabled
+  JOIN parako.tenants AS t
+    ON t.id = @tenant_id
+   AND t.revoked_before < g.created_at
   LEFT JOIN parako.sessions AS s
     ON s.tenant_id = @tenant_id
    AND s.id = g.session_id
@@ -118,6 +133,9 @@ SELECT sqlc.embed(a), g.user_id, g.session_id, g.auth_time, g.acr, g.amr, c.meta
   LEFT JOIN parako.users AS u
     ON u.tenant_id = @tenant_id
    AND u.id = g.user_id
+  JOIN parako.tenants AS t
+    ON t.id = @tenant_id
+   AND t.revoked_before < coalesce(g.created_at, a.created_at)
  WHERE a.tenant_id = @tenant_id
    AND a.id = @id
    AND a.revoked_at IS NULL
@@ -138,6 +156,9 @@ SELECT sqlc.embed(a), sqlc.embed(u), g.claims, g.session_id, sqlc.embed(c)
   JOIN parako.users AS u
     ON u.tenant_id = @tenant_id
    AND u.id = g.user_id
+  JOIN parako.tenants AS t
+    ON t.id = @tenant_id
+   AND t.revoked_before < g.created_at
  WHERE a.tenant_id = @tenant_id
    AND a.id = @id
    AND a.revoked_at IS NULL
@@ -158,10 +179,13 @@ INSERT INTO parako.revoked_tokens (id, expires_at)
 VALUES (@id, @expires_at)
     ON CONFLICT (tenant_id, id) DO NOTHING;
 
--- name: RevokedTokenExists :one
-SELECT EXISTS (
+-- TokenRevoked says whether a token that is stored nowhere was revoked: by itself, or with everything of its tenant.
+-- name: TokenRevoked :one
+SELECT (t.revoked_before >= @issued_at::timestamptz OR EXISTS (
     SELECT
       FROM parako.revoked_tokens AS r
      WHERE r.tenant_id = @tenant_id
        AND r.id = @id
-);
+))::boolean AS revoked
+  FROM parako.tenants AS t
+ WHERE t.id = @tenant_id;

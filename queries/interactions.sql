@@ -7,8 +7,10 @@ VALUES (@id, @browser_digest, sqlc.narg(client_id), @request, @login_required, @
 -- InteractionByID finds a request, and whether it still waits in the browser that began it.
 -- name: InteractionByID :one
 SELECT sqlc.embed(i),
-       (i.browser_digest = @browser_digest AND i.finished_at IS NULL AND i.expires_at > now())::boolean AS waiting
+       (i.browser_digest = @browser_digest AND i.finished_at IS NULL AND i.expires_at > now() AND i.created_at > t.revoked_before)::boolean AS waiting
   FROM parako.interactions AS i
+  JOIN parako.tenants AS t
+    ON t.id = @tenant_id
  WHERE i.tenant_id = @tenant_id
    AND i.id = @id;
 

@@ -9,6 +9,9 @@ SELECT sqlc.embed(s), sqlc.embed(u)
   JOIN parako.users AS u
     ON u.tenant_id = @tenant_id
    AND u.id = s.user_id
+  JOIN parako.tenants AS t
+    ON t.id = @tenant_id
+   AND t.revoked_before < s.created_at
  WHERE s.tenant_id = @tenant_id
    AND s.token_digest = @token_digest
    AND s.ended_at IS NULL

@@ -19,3 +19,36 @@ SELECT *
           updated_at = now()
     WHERE id = @tenant_id
 RETURNING revision;
+
+-- TenantUserQuota is how many people the tenant may have, and has whoever else adds one wait. No row: any number, and nobody waits.
+-- Rows that refer to the tenant can be added meanwhile.
+-- name: TenantUserQuota :one
+SELECT max_users::integer AS quota
+  FROM parako.tenants
+ WHERE id = @tenant_id
+   AND max_users IS NOT NULL
+   FOR NO KEY UPDATE;
+
+-- TenantClientQuota is TenantUserQuota for applications.
+-- name: TenantClientQuota :one
+SELECT max_clients::integer AS quota
+  FROM parako.tenants
+ WHERE id = @tenant_id
+   AND max_clients IS NOT NULL
+   FOR NO KEY UPDATE;
+
+-- TenantUsers counts the people of the tenant, up to a number. Served by users_pkey.
+-- name: TenantUsers :one
+SELECT count(*)
+  FROM (SELECT u.id
+          FROM parako.users AS u
+         WHERE u.tenant_id = @tenant_id
+         LIMIT @up_to::bigint) AS found;
+
+-- TenantClients counts the applications of the tenant, up to a number. Served by clients_pkey.
+-- name: TenantClients :one
+SELECT count(*)
+  FROM (SELECT c.id
+          FROM parako.clients AS c
+         WHERE c.tenant_id = @tenant_id
+         LIMIT @up_to::bigint) AS found;

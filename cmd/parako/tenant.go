@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"parako/internal/config"
 	"parako/internal/problem"
@@ -21,7 +23,13 @@ func tenants(ctx context.Context, p *process, args []string) error {
 		{"create", "add a tenant", tenantCreate},
 		{"list", "list the tenants", tenantList},
 		{"show", "show one tenant", tenantShow},
+		{"update", "change a tenant's display name or issuer", tenantUpdate},
 		{"status", "suspend, archive or reactivate a tenant", tenantStatus},
+		{"quota", "bound what a tenant may have", tenantQuota},
+		{"delete", "remove a tenant with everything it has, after a grace period", tenantDelete},
+		{"restore", "let a tenant stay that was to be deleted", tenantRestore},
+		{"certificate", "print and verify the certificate of a deletion", tenantCertificate},
+		{"release", "let the slug of a deleted tenant be used again", tenantRelease},
 		{"auditor", "give a tenant's auditors a login of PostgreSQL, or take it back", tenantAuditor},
 	}, args)
 }
@@ -72,6 +80,70 @@ func tenantShow(ctx context.Context, p *process, args []string) error {
 	if err != nil {
 		return err
 	}
+	var used tenant.Usage
+	err = s.ViewTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) (err error) {
+		used, err = tenant.Used(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return p.printJSON(struct {
+			tenant.Tenant
+			Usage tenant.Usage `json:"usage"`
+		}{t, used})
+	}
+	if err := p.printTenant(false, t); err != nil {
+		return err
+	}
+	p.printf("used     %d users\nused     %d clients\n", used.Users, used.Clients)
+	return nil
+}
+
+// tenantQuota bounds what a tenant may have. Only what is given changes.
+func tenantQuota(ctx context.Context, p *process, args []string) error {
+	flags := flag.NewFlagSet("parako tenant quota", flag.ContinueOnError)
+	slug := flags.String("slug", "", "the tenant (required)")
+	var q tenant.Quota
+	bound := func(to **int32) func(string) error {
+		return func(s string) error {
+			n, err := strconv.ParseUint(s, 10, 31)
+			if err != nil && s != "none" {
+				return errors.New("it is a number, or none")
+			}
+			most := int32(n)
+			if s == "none" {
+				most = tenant.Unlimited
+			}
+			*to = &most
+			return nil
+		}
+	}
+	flags.Func("users", "how many people it may have; none: any number", bound(&q.Users))
+	flags.Func("clients", "how many applications it may have; none: any number", bound(&q.Clients))
+	asJSON := flags.Bool("json", false, "print the tenant as JSON")
+	if err := p.parse(flags, args); err != nil {
+		return err
+	}
+	if err := p.required(flags, "slug"); err != nil {
+		return err
+	}
+	if q == (tenant.Quota{}) {
+		return p.misuse(flags, "say what to bound: --users or --clients")
+	}
+	s, err := p.database(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	t, err := listedTenant(ctx, s, *slug)
+	if err != nil {
+		return err
+	}
+	if t, err = tenant.SetQuota(ctx, s, t.Slug, q, operator); err != nil {
+		return err
+	}
 	return p.printTenant(*asJSON, t)
 }
 
@@ -93,6 +165,47 @@ func listedTenant(ctx context.Context, s *store.Store, slug string) (tenant.Tena
 		return t, errors.New("default is the tenant of single-tenant mode: it is built in, always active and not listed")
 	}
 	return t, fmt.Errorf("there is no tenant %q: see `parako tenant list`; in single-tenant mode it is default", slug)
+}
+
+// tenantUpdate changes what a tenant is called. Only what is given changes.
+func tenantUpdate(ctx context.Context, p *process, args []string) error {
+	flags := flag.NewFlagSet("parako tenant update", flag.ContinueOnError)
+	slug := flags.String("slug", "", "the tenant (required); it cannot be renamed")
+	c := tenant.Changes{Operator: operator}
+	flags.Func("name", "the display name", func(s string) error { c.DisplayName = &s; return nil })
+	flags.Func("issuer-url", "the issuer, verbatim, when it is not that of the tenant's host; empty: it is that again", func(s string) error { c.IssuerURL = &s; return nil })
+	asJSON := flags.Bool("json", false, "print the tenant as JSON")
+	if err := p.parse(flags, args); err != nil {
+		return err
+	}
+	if err := p.required(flags, "slug"); err != nil {
+		return err
+	}
+	if c.DisplayName == nil && c.IssuerURL == nil {
+		return p.misuse(flags, "say what to change: --name or --issuer-url")
+	}
+	if c.IssuerURL != nil {
+		environment, err := config.Load(p.environ)
+		if err != nil {
+			return err
+		}
+		if c.Base, err = environment.BaseURL(); err != nil {
+			return err
+		}
+	}
+	s, err := p.database(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	t, err := listedTenant(ctx, s, *slug)
+	if err != nil {
+		return err
+	}
+	if t, err = tenant.Update(ctx, s, t.Slug, c); err != nil {
+		return err
+	}
+	return p.printTenant(*asJSON, t)
 }
 
 // tenantStatus changes what servers do with the tenant: at once where they share a Redis with us, else within seconds.
@@ -247,8 +360,22 @@ func (p *process) printTenant(asJSON bool, t tenant.Tenant) error {
 		return p.printJSON(t)
 	}
 	p.printf("slug     %s\nid       %s\nname     %s\nstatus   %s\n", t.Slug, t.ID, t.DisplayName, t.Status)
+	if t.DeleteAfter != nil {
+		p.printf("deleted  %s\n         Until then `parako tenant restore --slug %s` takes it back.\n", t.DeleteAfter.UTC().Format(time.RFC3339), t.Slug)
+	}
 	if t.Domain != "" {
 		p.printf("domain   %s\n", t.Domain)
+	}
+	if t.IssuerURL != "" {
+		p.printf("issuer   %s\n", t.IssuerURL)
+	}
+	for _, q := range []struct {
+		name string
+		most *int32
+	}{{"users", t.Quota.Users}, {"clients", t.Quota.Clients}} {
+		if q.most != nil {
+			p.printf("quota    %d %s\n", *q.most, q.name)
+		}
 	}
 	return nil
 }

@@ -51,6 +51,58 @@ func (q *Queries) AuditAppend(ctx context.Context, arg AuditAppendParams) error 
 	return err
 }
 
+const auditDeletions = `-- name: AuditDeletions :many
+SELECT tenant_id, id, occurred_at, type, status, actor_type, actor_id, target_type, target_id, client_id, request_id, ip, user_agent, detail
+  FROM parako.audit_events
+ WHERE tenant_id = $1
+   AND type = 'tenant.deleted'
+   AND (target_id = $2::text OR detail ->> 'slug' = $2::text)
+ ORDER BY occurred_at DESC, id DESC
+ LIMIT 10
+`
+
+type AuditDeletionsParams struct {
+	TenantID uuid.UUID
+	Name     string
+}
+
+// AuditDeletions finds the certificates of a tenant that was removed, by its id or its slug, the last first. It is the platform's trail
+// that holds them.
+func (q *Queries) AuditDeletions(ctx context.Context, arg AuditDeletionsParams) ([]AuditEvent, error) {
+	rows, err := q.db.Query(ctx, auditDeletions, arg.TenantID, arg.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditEvent
+	for rows.Next() {
+		var i AuditEvent
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.ID,
+			&i.OccurredAt,
+			&i.Type,
+			&i.Status,
+			&i.ActorType,
+			&i.ActorID,
+			&i.TargetType,
+			&i.TargetID,
+			&i.ClientID,
+			&i.RequestID,
+			&i.IP,
+			&i.UserAgent,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const auditSeal = `-- name: AuditSeal :one
 SELECT s.seal_no::bigint AS seal_no, s.events::integer AS events, s.hash::bytea AS hash
   FROM audit.seal($1) AS s (seal_no, events, hash)

@@ -38,11 +38,13 @@ func (q *Queries) DeviceCodeAnswer(ctx context.Context, arg DeviceCodeAnswerPara
 }
 
 const deviceCodeByID = `-- name: DeviceCodeByID :one
-SELECT answered_at, grant_id, spent_at, (expires_at <= now())::boolean AS expired
-  FROM parako.device_codes
- WHERE tenant_id = $1
-   AND id = $2
-   AND client_id = $3
+SELECT d.answered_at, d.grant_id, d.spent_at, (d.expires_at <= now() OR d.created_at <= t.revoked_before)::boolean AS expired
+  FROM parako.device_codes AS d
+  JOIN parako.tenants AS t
+    ON t.id = $1
+ WHERE d.tenant_id = $1
+   AND d.id = $2
+   AND d.client_id = $3
 `
 
 type DeviceCodeByIDParams struct {
@@ -72,12 +74,15 @@ func (q *Queries) DeviceCodeByID(ctx context.Context, arg DeviceCodeByIDParams) 
 }
 
 const deviceCodeByUserCode = `-- name: DeviceCodeByUserCode :one
-SELECT tenant_id, id, user_code_digest, client_id, request, ip, interval_seconds, created_at, expires_at, polled_at, answered_at, grant_id, spent_at
-  FROM parako.device_codes
- WHERE tenant_id = $1
-   AND user_code_digest = $2
-   AND answered_at IS NULL
-   AND expires_at > now()
+SELECT d.tenant_id, d.id, d.user_code_digest, d.client_id, d.request, d.ip, d.interval_seconds, d.created_at, d.expires_at, d.polled_at, d.answered_at, d.grant_id, d.spent_at
+  FROM parako.device_codes AS d
+  JOIN parako.tenants AS t
+    ON t.id = $1
+   AND t.revoked_before < d.created_at
+ WHERE d.tenant_id = $1
+   AND d.user_code_digest = $2
+   AND d.answered_at IS NULL
+   AND d.expires_at > now()
 `
 
 type DeviceCodeByUserCodeParams struct {
@@ -144,12 +149,15 @@ const deviceCodePoll = `-- name: DeviceCodePoll :one
 WITH asked AS (
     SELECT d.id, (d.polled_at + make_interval(secs => d.interval_seconds - $3::double precision) > now()) IS TRUE AS hasty
       FROM parako.device_codes AS d
+      JOIN parako.tenants AS t
+        ON t.id = $2
+       AND t.revoked_before < d.created_at
      WHERE d.tenant_id = $2
        AND d.id = $4
        AND d.client_id = $5
        AND d.answered_at IS NULL
        AND d.expires_at > now()
-       FOR UPDATE
+       FOR UPDATE OF d
 )
 UPDATE parako.device_codes AS d
    SET polled_at = now(),
@@ -209,12 +217,15 @@ func (q *Queries) DeviceCodeSpend(ctx context.Context, arg DeviceCodeSpendParams
 }
 
 const deviceCodeWaiting = `-- name: DeviceCodeWaiting :one
-SELECT tenant_id, id, user_code_digest, client_id, request, ip, interval_seconds, created_at, expires_at, polled_at, answered_at, grant_id, spent_at
-  FROM parako.device_codes
- WHERE tenant_id = $1
-   AND id = $2
-   AND answered_at IS NULL
-   AND expires_at > now()
+SELECT d.tenant_id, d.id, d.user_code_digest, d.client_id, d.request, d.ip, d.interval_seconds, d.created_at, d.expires_at, d.polled_at, d.answered_at, d.grant_id, d.spent_at
+  FROM parako.device_codes AS d
+  JOIN parako.tenants AS t
+    ON t.id = $1
+   AND t.revoked_before < d.created_at
+ WHERE d.tenant_id = $1
+   AND d.id = $2
+   AND d.answered_at IS NULL
+   AND d.expires_at > now()
 `
 
 type DeviceCodeWaitingParams struct {

@@ -26,6 +26,9 @@ SELECT a.tenant_id, a.id, a.grant_id, a.client_id, a.scopes, a.resources, a.crea
   LEFT JOIN parako.users AS u
     ON u.tenant_id = $1
    AND u.id = g.user_id
+  JOIN parako.tenants AS t
+    ON t.id = $1
+   AND t.revoked_before < coalesce(g.created_at, a.created_at)
  WHERE a.tenant_id = $1
    AND a.id = $2
    AND a.revoked_at IS NULL
@@ -141,6 +144,9 @@ SELECT a.tenant_id, a.id, a.grant_id, a.client_id, a.scopes, a.resources, a.crea
   JOIN parako.users AS u
     ON u.tenant_id = $1
    AND u.id = g.user_id
+  JOIN parako.tenants AS t
+    ON t.id = $1
+   AND t.revoked_before < g.created_at
  WHERE a.tenant_id = $1
    AND a.id = $2
    AND a.revoked_at IS NULL
@@ -260,6 +266,9 @@ SELECT c.tenant_id, c.id, c.grant_id, c.redirect_uri, c.redirect_uri_sent, c.cod
     ON u.tenant_id = $1
    AND u.id = g.user_id
    AND u.account_enabled
+  JOIN parako.tenants AS t
+    ON t.id = $1
+   AND t.revoked_before < g.created_at
  WHERE c.tenant_id = $1
    AND c.id = $2
 `
@@ -363,12 +372,16 @@ func (q *Queries) CodeSpend(ctx context.Context, arg CodeSpendParams) (int64, er
 }
 
 const grantByID = `-- name: GrantByID :one
-SELECT tenant_id, id, client_id, user_id, session_id, scopes, resources, auth_time, acr, amr, nonce, created_at, expires_at, revoked_at, claims
-  FROM parako.grants
- WHERE tenant_id = $1
-   AND id = $2
-   AND revoked_at IS NULL
-   AND expires_at > now()
+
+SELECT g.tenant_id, g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.resources, g.auth_time, g.acr, g.amr, g.nonce, g.created_at, g.expires_at, g.revoked_at, g.claims
+  FROM parako.grants AS g
+  JOIN parako.tenants AS t
+    ON t.id = $1
+   AND t.revoked_before < g.created_at
+ WHERE g.tenant_id = $1
+   AND g.id = $2
+   AND g.revoked_at IS NULL
+   AND g.expires_at > now()
 `
 
 type GrantByIDParams struct {
@@ -376,6 +389,8 @@ type GrantByIDParams struct {
 	ID       uuid.UUID
 }
 
+// A grant from before its tenant's revoked_before is not found, and neither is what belongs to it: tenants that come back from a
+// suspension begin anew.
 // GrantByID finds a grant that has not ended.
 func (q *Queries) GrantByID(ctx context.Context, arg GrantByIDParams) (Grant, error) {
 	row := q.db.QueryRow(ctx, grantByID, arg.TenantID, arg.ID)
@@ -445,6 +460,9 @@ SELECT g.tenant_id, g.id, g.client_id, g.user_id, g.session_id, g.scopes, g.reso
     ON u.tenant_id = $1
    AND u.id = g.user_id
    AND u.account_enabled
+  JOIN parako.tenants AS t
+    ON t.id = $1
+   AND t.revoked_before < g.created_at
  WHERE g.tenant_id = $1
    AND g.id = $2
 `
@@ -531,6 +549,9 @@ SELECT r.tenant_id, r.id, r.grant_id, r.created_at, r.expires_at, r.used_at, r.c
     ON u.tenant_id = $1
    AND u.id = g.user_id
    AND u.account_enabled
+  JOIN parako.tenants AS t
+    ON t.id = $1
+   AND t.revoked_before < g.created_at
   LEFT JOIN parako.sessions AS s
     ON s.tenant_id = $1
    AND s.id = g.session_id
@@ -647,23 +668,27 @@ func (q *Queries) RevokedTokenCreate(ctx context.Context, arg RevokedTokenCreate
 	return err
 }
 
-const revokedTokenExists = `-- name: RevokedTokenExists :one
-SELECT EXISTS (
+const tokenRevoked = `-- name: TokenRevoked :one
+SELECT (t.revoked_before >= $1::timestamptz OR EXISTS (
     SELECT
       FROM parako.revoked_tokens AS r
-     WHERE r.tenant_id = $1
-       AND r.id = $2
-)
+     WHERE r.tenant_id = $2
+       AND r.id = $3
+))::boolean AS revoked
+  FROM parako.tenants AS t
+ WHERE t.id = $2
 `
 
-type RevokedTokenExistsParams struct {
+type TokenRevokedParams struct {
+	IssuedAt time.Time
 	TenantID uuid.UUID
 	ID       string
 }
 
-func (q *Queries) RevokedTokenExists(ctx context.Context, arg RevokedTokenExistsParams) (bool, error) {
-	row := q.db.QueryRow(ctx, revokedTokenExists, arg.TenantID, arg.ID)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
+// TokenRevoked says whether a token that is stored nowhere was revoked: by itself, or with everything of its tenant.
+func (q *Queries) TokenRevoked(ctx context.Context, arg TokenRevokedParams) (bool, error) {
+	row := q.db.QueryRow(ctx, tokenRevoked, arg.IssuedAt, arg.TenantID, arg.ID)
+	var revoked bool
+	err := row.Scan(&revoked)
+	return revoked, err
 }

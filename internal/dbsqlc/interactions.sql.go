@@ -61,8 +61,10 @@ func (q *Queries) ConsentPut(ctx context.Context, arg ConsentPutParams) error {
 
 const interactionByID = `-- name: InteractionByID :one
 SELECT i.tenant_id, i.id, i.browser_digest, i.client_id, i.request, i.login_required, i.consent_prompt, i.session_id, i.consented, i.created_at, i.expires_at, i.finished_at, i.select_account, i.pushed_id, i.device_id, i.target,
-       (i.browser_digest = $1 AND i.finished_at IS NULL AND i.expires_at > now())::boolean AS waiting
+       (i.browser_digest = $1 AND i.finished_at IS NULL AND i.expires_at > now() AND i.created_at > t.revoked_before)::boolean AS waiting
   FROM parako.interactions AS i
+  JOIN parako.tenants AS t
+    ON t.id = $2
  WHERE i.tenant_id = $2
    AND i.id = $3
 `

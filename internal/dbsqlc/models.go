@@ -28,6 +28,24 @@ type AccessToken struct {
 	Act json.RawMessage
 }
 
+// No UPDATE and no DELETE is granted to anyone.
+type AuditEvent struct {
+	TenantID   uuid.UUID
+	ID         uuid.UUID
+	OccurredAt time.Time
+	Type       string
+	Status     string
+	ActorType  string
+	ActorID    string
+	TargetType string
+	TargetID   string
+	ClientID   string
+	RequestID  string
+	IP         string
+	UserAgent  string
+	Detail     json.RawMessage
+}
+
 // hash covers the other columns and, through previous, every seal before. What is older than horizon and not sealed came too late. No UPDATE and no DELETE is granted to anyone.
 type AuditSeal struct {
 	TenantID uuid.UUID
@@ -276,6 +294,16 @@ type Tenant struct {
 	Revision  int64
 	CreatedAt time.Time
 	UpdatedAt time.Time
+	// Sessions, grants, tokens, codes and requests from before are dead. Every change of the status moves it, so that it costs one row whatever there is to end.
+	RevokedBefore time.Time
+	// When the tenant is removed with everything it has. Until then it can be restored.
+	DeleteAfter *time.Time
+	// Who asked for the removal and when, and once it has begun what there was: it goes into the certificate.
+	Deletion json.RawMessage
+	// Written by the platform alone, like every quota. How many people the tenant may have; NULL: any number.
+	MaxUsers *int32
+	// How many applications the tenant may have; NULL: any number.
+	MaxClients *int32
 }
 
 // token is what the TXT record has to say, and no secret; empty: an operator vouched for the name. A claim is pending until verified_at, then verified, failing since failing_since, and released since released_at. A job of schema jobs leads to each row that has to be looked at.

@@ -13,13 +13,16 @@ import (
 )
 
 const pushedRequestByID = `-- name: PushedRequestByID :one
-SELECT tenant_id, id, client_id, request, created_at, expires_at, spent_at
-  FROM parako.pushed_requests
- WHERE tenant_id = $1
-   AND id = $2
-   AND client_id = $3
-   AND spent_at IS NULL
-   AND expires_at > now()
+SELECT r.tenant_id, r.id, r.client_id, r.request, r.created_at, r.expires_at, r.spent_at
+  FROM parako.pushed_requests AS r
+  JOIN parako.tenants AS t
+    ON t.id = $1
+   AND t.revoked_before < r.created_at
+ WHERE r.tenant_id = $1
+   AND r.id = $2
+   AND r.client_id = $3
+   AND r.spent_at IS NULL
+   AND r.expires_at > now()
 `
 
 type PushedRequestByIDParams struct {

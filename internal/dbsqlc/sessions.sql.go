@@ -18,6 +18,9 @@ SELECT s.tenant_id, s.id, s.token_digest, s.user_id, s.auth_time, s.acr, s.amr, 
   JOIN parako.users AS u
     ON u.tenant_id = $1
    AND u.id = s.user_id
+  JOIN parako.tenants AS t
+    ON t.id = $1
+   AND t.revoked_before < s.created_at
  WHERE s.tenant_id = $1
    AND s.token_digest = $2
    AND s.ended_at IS NULL

@@ -12,7 +12,7 @@ import (
 )
 
 const tenantByID = `-- name: TenantByID :one
-SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at
+SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
   FROM parako.tenants
  WHERE id = $1
 `
@@ -30,8 +30,50 @@ func (q *Queries) TenantByID(ctx context.Context, tenantID uuid.UUID) (Tenant, e
 		&i.Revision,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
 	)
 	return i, err
+}
+
+const tenantClientQuota = `-- name: TenantClientQuota :one
+SELECT max_clients::integer AS quota
+  FROM parako.tenants
+ WHERE id = $1
+   AND max_clients IS NOT NULL
+   FOR NO KEY UPDATE
+`
+
+// TenantClientQuota is TenantUserQuota for applications.
+func (q *Queries) TenantClientQuota(ctx context.Context, tenantID uuid.UUID) (int32, error) {
+	row := q.db.QueryRow(ctx, tenantClientQuota, tenantID)
+	var quota int32
+	err := row.Scan(&quota)
+	return quota, err
+}
+
+const tenantClients = `-- name: TenantClients :one
+SELECT count(*)
+  FROM (SELECT c.id
+          FROM parako.clients AS c
+         WHERE c.tenant_id = $1
+         LIMIT $2::bigint) AS found
+`
+
+type TenantClientsParams struct {
+	TenantID uuid.UUID
+	UpTo     int64
+}
+
+// TenantClients counts the applications of the tenant, up to a number. Served by clients_pkey.
+func (q *Queries) TenantClients(ctx context.Context, arg TenantClientsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, tenantClients, arg.TenantID, arg.UpTo)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const tenantLocate = `-- name: TenantLocate :one
@@ -70,4 +112,42 @@ func (q *Queries) TenantTouch(ctx context.Context, tenantID uuid.UUID) (int64, e
 	var revision int64
 	err := row.Scan(&revision)
 	return revision, err
+}
+
+const tenantUserQuota = `-- name: TenantUserQuota :one
+SELECT max_users::integer AS quota
+  FROM parako.tenants
+ WHERE id = $1
+   AND max_users IS NOT NULL
+   FOR NO KEY UPDATE
+`
+
+// TenantUserQuota is how many people the tenant may have, and has whoever else adds one wait. No row: any number, and nobody waits.
+// Rows that refer to the tenant can be added meanwhile.
+func (q *Queries) TenantUserQuota(ctx context.Context, tenantID uuid.UUID) (int32, error) {
+	row := q.db.QueryRow(ctx, tenantUserQuota, tenantID)
+	var quota int32
+	err := row.Scan(&quota)
+	return quota, err
+}
+
+const tenantUsers = `-- name: TenantUsers :one
+SELECT count(*)
+  FROM (SELECT u.id
+          FROM parako.users AS u
+         WHERE u.tenant_id = $1
+         LIMIT $2::bigint) AS found
+`
+
+type TenantUsersParams struct {
+	TenantID uuid.UUID
+	UpTo     int64
+}
+
+// TenantUsers counts the people of the tenant, up to a number. Served by users_pkey.
+func (q *Queries) TenantUsers(ctx context.Context, arg TenantUsersParams) (int64, error) {
+	row := q.db.QueryRow(ctx, tenantUsers, arg.TenantID, arg.UpTo)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }

@@ -54,8 +54,8 @@ func Fold(identifier string) string {
 	return strings.TrimSpace(norm.NFKC.String(folded))
 }
 
-// Create adds an account to tx's tenant. Its errors are those of [New.Check], ErrPlatformRole, and ErrTaken, after which the
-// transaction can only be rolled back.
+// Create adds an account to tx's tenant. Its errors are those of [New.Check], ErrPlatformRole, that of [tenant.RoomForUser], and
+// ErrTaken, after which the transaction can only be rolled back.
 func Create(ctx context.Context, tx *store.Tx, n New) (User, error) {
 	if err := assignable(ctx, tx, n.Roles); err != nil {
 		return User{}, err
@@ -66,6 +66,9 @@ func Create(ctx context.Context, tx *store.Tx, n New) (User, error) {
 	}
 	p, err := n.row(id)
 	if err != nil {
+		return User{}, err
+	}
+	if err := tenant.RoomForUser(ctx, tx); err != nil {
 		return User{}, err
 	}
 	if err := taken(tx.UserCreate(ctx, p)); err != nil {

@@ -93,6 +93,7 @@ func (d Deps) client() (*river.Client[pgx.Tx], error) {
 	river.AddWorker(all, &keyWorker[rotationArgs]{deps: d})
 	river.AddWorker(all, &keyWorker[promotionArgs]{deps: d})
 	river.AddWorker(all, &keyWorker[retirementArgs]{deps: d})
+	river.AddWorker(all, &purgeWorker{deps: d})
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Schema: schema, Workers: all, Logger: slog.New(quiet{d.Log.Handler()}), Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
 		PollOnly: true, FetchPollInterval: pollInterval, JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter,

@@ -111,6 +111,11 @@ func (p *Provider) sign(alg jose.SignatureAlgorithm, typ string, claims any) (st
 	return p.keys.Sign(alg, typ, payload)
 }
 
+// SignAs signs a document of the tenant's that is no token. typ tells it from every other (RFC 7515 section 4.1.9).
+func (p *Provider) SignAs(typ string, payload []byte) (string, error) {
+	return p.keys.Sign(jose.ES256, typ, payload)
+}
+
 // accessToken is the payload of a JSON Web Token used as access token (RFC 9068 section 2.2).
 type accessToken struct {
 	Issuer   string   `json:"iss"`

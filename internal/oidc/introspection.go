@@ -51,6 +51,16 @@ func (h *Handler) introspection(c echo.Context) error {
 	return c.Blob(http.StatusOK, introspectionJWT, []byte(signed))
 }
 
+// IntrospectionPath is where tokens are introspected.
+const IntrospectionPath = Mount + "/token/introspection"
+
+// IntrospectInactive answers for a tenant that is not served: no token of it is active, whoever asks and whatever the token
+// (RFC 7662 section 2.2). Nothing is looked up, so that the answer tells nothing but the status that every other answer tells.
+func IntrospectInactive(c echo.Context) error {
+	noStore(c)
+	return c.JSON(http.StatusOK, tokenInfo{Active: false})
+}
+
 // introspectionJWT is the media type of signed answers (RFC 9701 section 4).
 const introspectionJWT = "application/token-introspection+jwt"
 

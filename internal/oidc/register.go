@@ -234,6 +234,9 @@ func RegisterClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, platf
 		}
 		event.Actor, event.Detail = audit.Client(n.ID), map[string]string{"registration_token": n.Self.Initial.String()}
 	}
+	if err := tenant.RoomForClient(ctx, tx); err != nil {
+		return Client{}, err
+	}
 	err = tx.ClientCreate(ctx, p)
 	if _, taken := errors.AsType[*store.Conflict](err); taken {
 		return Client{}, ErrClientTaken

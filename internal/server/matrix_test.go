@@ -84,7 +84,6 @@ var parameters = map[string]func(own) string{
 	"domain":                   say("acme.localhost"), // of the other listener, which knows no tenant
 	"device_code":              nil,
 	"display_name":             nil,
-	"domain":                   nil,
 	"dpop_jkt":                 nil,
 	"error":                    nil,
 	"grant_type":               func(o own) string { return o.shape.grant },

@@ -186,6 +186,9 @@ func (s *Server) resolveTenant(next echo.HandlerFunc) echo.HandlerFunc {
 			if strings.HasPrefix(r.URL.Path, "/static/") {
 				return next(c)
 			}
+			if errors.Is(err, tenant.ErrInactive) && r.Method == http.MethodPost && r.URL.Path == oidc.IntrospectionPath {
+				return oidc.IntrospectInactive(c)
+			}
 			return err
 		}
 		ctx := audit.WithOrigin(telemetry.WithTenant(tenant.With(r.Context(), t), t.Slug), oidc.Origin(c))

@@ -124,7 +124,7 @@ func TestGrants(t *testing.T) {
 			"audit_seals": readAndAdd, "audit_leaves": readAndAdd, "audit_drops": "SELECT(dropped_at) SELECT(partition) SELECT(until)",
 		},
 		"parako_platform": {
-			"tenants": "INSERT SELECT UPDATE", "tenant_locators": all, "audit_events": "INSERT",
+			"tenants": all, "tenant_locators": all, "audit_events": "INSERT",
 		},
 		"public": {},
 	}

@@ -26,6 +26,9 @@ const (
 	JobKeyRetirement Job = "key_retirement" // a key that only verifies is erased, and later removed
 )
 
+// JobPurge removes the tenant whose job it is; its row is that of the tenant.
+const JobPurge Job = "tenant_purge"
+
 // Enqueue adds a job that is done once the transaction has committed, by whichever instance comes first, and not at all when
 // it has not. The queue holds rows of every tenant, so a job is nothing but the id of a row of this tenant that says the rest.
 // It costs no round trip, like [Tx.Later].

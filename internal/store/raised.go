@@ -51,10 +51,36 @@ func (tx *Tx) TenantTouch(ctx context.Context, tenant uuid.UUID) (int64, error) 
 	return tx.raised.by(tenant, number, err)
 }
 
-// TenantSetStatus changes the status and makes every server instance notice, once the transaction has committed.
-func (tx *PlatformTx) TenantSetStatus(ctx context.Context, p control.TenantSetStatusParams) (int64, error) {
-	number, err := tx.Queries.TenantSetStatus(ctx, p)
-	return tx.raised.by(p.ID, number, err)
+// row is by for a query that returns the tenant.
+func (r *raised) row(t control.Tenant, err error) (control.Tenant, error) {
+	_, err = r.by(t.ID, t.Revision, err)
+	return t, err
+}
+
+// TenantSetStatus changes the status, ends what was issued before, and makes every server instance notice, once the transaction
+// has committed.
+func (tx *PlatformTx) TenantSetStatus(ctx context.Context, p control.TenantSetStatusParams) (control.Tenant, error) {
+	return tx.raised.row(tx.Queries.TenantSetStatus(ctx, p))
+}
+
+// TenantUpdate changes what a tenant is called, and is announced like the others.
+func (tx *PlatformTx) TenantUpdate(ctx context.Context, p control.TenantUpdateParams) (control.Tenant, error) {
+	return tx.raised.row(tx.Queries.TenantUpdate(ctx, p))
+}
+
+// TenantSetQuota bounds a tenant, and is announced like the others.
+func (tx *PlatformTx) TenantSetQuota(ctx context.Context, p control.TenantSetQuotaParams) (control.Tenant, error) {
+	return tx.raised.row(tx.Queries.TenantSetQuota(ctx, p))
+}
+
+// TenantDeletionRequest has a tenant removed later, and is announced like the others.
+func (tx *PlatformTx) TenantDeletionRequest(ctx context.Context, p control.TenantDeletionRequestParams) (control.Tenant, error) {
+	return tx.raised.row(tx.Queries.TenantDeletionRequest(ctx, p))
+}
+
+// TenantDeletionCancel lets a tenant stay, and is announced like the others.
+func (tx *PlatformTx) TenantDeletionCancel(ctx context.Context, id uuid.UUID) (control.Tenant, error) {
+	return tx.raised.row(tx.Queries.TenantDeletionCancel(ctx, id))
 }
 
 // TenantCreate adds a tenant and has every server instance forget that its names led nowhere, once the transaction has
@@ -73,7 +99,5 @@ func (tx *PlatformTx) TenantDomainsChanged(ctx context.Context, p control.Tenant
 
 // TenantSetDomain moves the tenant's issuer and makes every server instance notice, once the transaction has committed.
 func (tx *PlatformTx) TenantSetDomain(ctx context.Context, p control.TenantSetDomainParams) (control.Tenant, error) {
-	t, err := tx.Queries.TenantSetDomain(ctx, p)
-	_, err = tx.raised.by(p.ID, t.Revision, err)
-	return t, err
+	return tx.raised.row(tx.Queries.TenantSetDomain(ctx, p))
 }

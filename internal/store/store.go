@@ -195,6 +195,15 @@ type PlatformTx struct {
 	*control.Queries
 	now    time.Time
 	raised raised
+	tx     pgx.Tx
+}
+
+// Patient is [Tx.Patient] for the platform.
+func (tx *PlatformTx) Patient(ctx context.Context, d time.Duration) error {
+	if _, err := tx.tx.Exec(ctx, patience(d)); err != nil {
+		return fmt.Errorf("set statement_timeout: %w", err)
+	}
+	return nil
 }
 
 // Now is the moment the transaction began, by the clock of this process.
@@ -207,7 +216,7 @@ func (s *Store) InPlatform(ctx context.Context, fn func(context.Context, *Platfo
 	}
 	tx := &PlatformTx{now: s.now(), raised: raised{hear: s.changed}}
 	err := pgx.BeginFunc(ctx, s.platform, func(open pgx.Tx) error {
-		tx.Queries = control.New(open)
+		tx.Queries, tx.tx = control.New(open), open
 		return fn(ctx, tx)
 	})
 	if err != nil {

@@ -74,7 +74,7 @@ func write(ctx context.Context, q *dbsqlc.Queries, word string) error {
 }
 
 func wrote(ctx context.Context, tx *store.Tx, word string) (bool, error) {
-	return tx.RevokedTokenExists(ctx, dbsqlc.RevokedTokenExistsParams{TenantID: tx.Tenant(), ID: word})
+	return tx.TokenRevoked(ctx, dbsqlc.TokenRevokedParams{TenantID: tx.Tenant(), ID: word, IssuedAt: tx.Now()})
 }
 
 // kept reports whether a committed word is in the tenant.

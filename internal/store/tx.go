@@ -38,8 +38,12 @@ func (tx *Tx) Writable() bool { return tx.talk.mode == readWrite }
 
 // Patient lets each statement that follows in the transaction take up to d. The role's own statement_timeout is for requests.
 func (tx *Tx) Patient(d time.Duration) {
-	// SET takes no parameters; a number has nothing to escape.
-	tx.talk.queued = append(tx.talk.queued, statement{sql: "SET LOCAL statement_timeout = " + strconv.FormatInt(d.Milliseconds(), 10)})
+	tx.talk.queued = append(tx.talk.queued, statement{sql: patience(d)})
+}
+
+// patience is the statement that Patient sends. SET takes no parameters; a number has nothing to escape.
+func patience(d time.Duration) string {
+	return "SET LOCAL statement_timeout = " + strconv.FormatInt(d.Milliseconds(), 10)
 }
 
 // Later queues statements whose outcome nobody needs: they travel with the next statement or with the commit, in the order

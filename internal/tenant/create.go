@@ -93,7 +93,7 @@ func create(ctx context.Context, s *store.Store, n New) (Tenant, error) {
 	}
 	var row control.Tenant
 	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
-		if err := claimSlug(ctx, tx, n.Slug, id); err != nil {
+		if err := claim(ctx, tx, "slug", n.Slug, id, ErrSlugTaken); err != nil {
 			return err
 		}
 		var domain *string
@@ -126,42 +126,16 @@ func create(ctx context.Context, s *store.Store, n New) (Tenant, error) {
 	return t, nil
 }
 
-// claimSlug takes a slug for the tenant. The one conditional statement decides between two that want it.
-func claimSlug(ctx context.Context, tx *store.PlatformTx, slug string, id uuid.UUID) error {
-	n, err := tx.LocatorCreate(ctx, control.LocatorCreateParams{Kind: "slug", Name: slug, TenantID: id})
+// claim takes a name for the tenant. The one conditional statement decides between two that want it.
+func claim(ctx context.Context, tx *store.PlatformTx, kind, value string, id uuid.UUID, taken error) error {
+	n, err := tx.LocatorCreate(ctx, control.LocatorCreateParams{Kind: kind, Name: value, TenantID: id})
 	if err != nil {
-		return fmt.Errorf("claim slug: %w", err)
+		return fmt.Errorf("claim %s: %w", kind, err)
 	}
 	if n == 0 {
-		return ErrSlugTaken
+		return taken
 	}
 	return nil
-}
-
-// SetStatus suspends, archives or reactivates a tenant. Every instance acts on it within the bound of its poll; the
-// returned revision is the hint that makes them act at once.
-func SetStatus(ctx context.Context, s *store.Store, slug string, status Status, operator string) (Tenant, error) {
-	switch status {
-	case Active, Suspended, Archived:
-	default:
-		return Tenant{}, problem.New(problem.Invalid, "status_unknown", "A status is active, suspended or archived.")
-	}
-	t, err := BySlug(ctx, s, slug)
-	if err != nil {
-		return Tenant{}, err
-	}
-	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
-		t.Revision, err = tx.TenantSetStatus(ctx, control.TenantSetStatusParams{ID: t.ID, Status: string(status)})
-		if err != nil {
-			return fmt.Errorf("set status of tenant: %w", err)
-		}
-		return record(ctx, tx, t.ID, "tenant.status_changed", operator, map[string]string{"from": string(t.Status), "to": string(status)})
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return Tenant{}, problem.New(problem.Forbidden, "tenant_protected", "The platform's own tenant cannot be changed.")
-	}
-	t.Status = status
-	return t, err
 }
 
 // BySlug finds a tenant for the platform, whatever its status. ErrUnknown: none.
@@ -251,6 +225,11 @@ func Recorded(ctx context.Context, s *store.Store, id uuid.UUID, event Event, op
 
 // record writes what the platform did into the trail of the tenant concerned.
 func record(ctx context.Context, tx *store.PlatformTx, id uuid.UUID, event, operator string, detail map[string]string) error {
+	return recordAbout(ctx, tx, id, id, event, operator, detail)
+}
+
+// recordAbout writes into the trail of one tenant what the platform did to another.
+func recordAbout(ctx context.Context, tx *store.PlatformTx, trail, target uuid.UUID, event, operator string, detail map[string]string) error {
 	eventID, err := uuid.NewV7()
 	if err != nil {
 		return err
@@ -260,8 +239,8 @@ func record(ctx context.Context, tx *store.PlatformTx, id uuid.UUID, event, oper
 		return err
 	}
 	err = tx.AuditAppend(ctx, control.AuditAppendParams{
-		TenantID: id, ID: eventID, Type: event, Status: "success", ActorType: "operator", ActorID: operator,
-		TargetType: "tenant", TargetID: id.String(), Detail: body,
+		TenantID: trail, ID: eventID, Type: event, Status: "success", ActorType: "operator", ActorID: operator,
+		TargetType: "tenant", TargetID: target.String(), Detail: body,
 	})
 	if err != nil {
 		return fmt.Errorf("record %s: %w", event, err)

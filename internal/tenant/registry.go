@@ -200,6 +200,11 @@ func (g *Registry) read(ctx context.Context, id uuid.UUID) (Tenant, error) {
 		return Tenant{}, err
 	}
 	t := FromRow(row)
+	if t.Status == Archived {
+		// It may be removed, of which no poll tells: there is no row any more.
+		g.forget(id)
+		return t, nil
+	}
 	found := g.tenants[id]
 	// A slow read must not put an older state back over a newer one.
 	if found.Revision > t.Revision {

@@ -50,9 +50,11 @@ type Tenant struct {
 	Revision int64 `json:"revision"`
 	// PlatformRevision rises with every change of what the platform has set for all tenants.
 	PlatformRevision int64 `json:"-"`
-
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
+	// DeleteAfter is when the tenant is removed, if that was asked for.
+	DeleteAfter *time.Time `json:"delete_after,omitempty"`
+	Quota       Quota      `json:"quota"`
+	CreatedAt   time.Time  `json:"created_at"`
+	UpdatedAt   time.Time  `json:"updated_at"`
 }
 
 // NewerThan reports whether t is a later state than o of the same tenant.
@@ -67,7 +69,7 @@ func Ops() Tenant { return Tenant{Slug: OpsSlug, DisplayName: "Operations", Stat
 func FromRow(r dbsqlc.Tenant) Tenant {
 	t := Tenant{
 		ID: r.ID, Slug: r.Slug, DisplayName: r.DisplayName, Status: Status(r.Status),
-		Revision: r.Revision, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		Revision: r.Revision, DeleteAfter: r.DeleteAfter, Quota: Quota{Users: r.MaxUsers, Clients: r.MaxClients}, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 	if r.Domain != nil {
 		t.Domain = *r.Domain

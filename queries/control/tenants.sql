@@ -5,11 +5,16 @@
 INSERT INTO parako.tenants (id, slug, display_name, domain, issuer_url)
 VALUES (@id, @slug, @display_name, sqlc.narg(domain), sqlc.narg(issuer_url));
 
--- LocatorCreate claims a slug or a host; no row means that it is taken.
+-- LocatorCreate claims a slug, a host or an issuer; no row means that it is taken, or held after the end of its tenant.
 -- name: LocatorCreate :execrows
 INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at)
 VALUES (@kind, @name, @tenant_id, now())
-    ON CONFLICT (kind, name) DO NOTHING;
+    ON CONFLICT (kind, name) DO UPDATE
+   SET tenant_id = excluded.tenant_id,
+       verified_at = excluded.verified_at,
+       created_at = now(),
+       held_until = NULL
+ WHERE tenant_locators.held_until <= now();
 
 -- LocatorClaimHost gives a host to the tenant; no row means that another one has it, or may still have it back. Of several
 -- that want it at once one gets it.
@@ -102,16 +107,125 @@ SELECT count(*)
      LIMIT @bound
   ) AS counted;
 
--- TenantSetStatus changes the status and makes every server instance notice.
+-- TenantSetStatus changes the status, ends for good whatever was issued before, and makes every server instance notice. No row:
+-- the tenant is protected, or its status is not what it was any more.
 -- name: TenantSetStatus :one
    UPDATE parako.tenants
       SET status = @status,
+          revoked_before = now(),
           revision = revision + 1,
           updated_at = now()
     WHERE id = @id
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
-RETURNING revision;
+      AND status = @was
+      AND delete_after IS NULL
+RETURNING *;
+
+-- TenantDeletionRequest has an archived tenant removed, later. No row: it is not archived, protected, or on its way already.
+-- name: TenantDeletionRequest :one
+   UPDATE parako.tenants
+      SET delete_after = now() + make_interval(secs => @grace_seconds::double precision),
+          deletion = jsonb_build_object('requested_by', @operator::text, 'requested_at', now()),
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = @id
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+      AND status = 'archived'
+      AND delete_after IS NULL
+RETURNING *;
+
+-- TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, or its removal has begun.
+-- name: TenantDeletionCancel :one
+   UPDATE parako.tenants
+      SET delete_after = NULL,
+          deletion = NULL,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = @id
+      AND delete_after IS NOT NULL
+      AND NOT deletion ? 'rows'
+RETURNING *;
+
+-- TenantToRemove finds a tenant for whoever removes it. It waits for a request that is just being made, or taken back.
+-- name: TenantToRemove :one
+SELECT *
+  FROM parako.tenants
+ WHERE id = @id
+   FOR UPDATE;
+
+-- TenantDeletionBegin notes what there was. From then on there is no way back. It is no change that instances have to hear of.
+-- name: TenantDeletionBegin :one
+   UPDATE parako.tenants
+      SET deletion = @deletion
+    WHERE id = @id
+      AND status = 'archived'
+      AND delete_after <= now()
+      AND NOT deletion ? 'rows'
+RETURNING *;
+
+-- TenantDelete removes the row and, by the foreign keys, what is left of the tenant. A policy demands that it is archived and due.
+-- name: TenantDelete :execrows
+DELETE FROM parako.tenants
+ WHERE id = @id;
+
+-- LocatorsDelete gives the issuers of a tenant back.
+-- name: LocatorsDelete :exec
+DELETE FROM parako.tenant_locators
+ WHERE tenant_id = @tenant_id
+   AND kind = 'issuer';
+
+-- LocatorHold keeps the slug and the hosts of a tenant from everybody for a while. They lead nowhere.
+-- name: LocatorHold :exec
+UPDATE parako.tenant_locators
+   SET tenant_id = @holder,
+       verified_at = NULL,
+       held_until = CASE WHEN kind = 'slug' THEN now() + make_interval(secs => @hold_seconds::double precision) END,
+       reserved_until = CASE WHEN kind = 'host' THEN now() + make_interval(secs => @hold_seconds::double precision) END
+ WHERE tenant_id = @tenant_id;
+
+-- LocatorFree gives a slug back that is held. No row: it is not.
+-- name: LocatorFree :execrows
+DELETE FROM parako.tenant_locators
+ WHERE kind = 'slug'
+   AND name = @name
+   AND held_until IS NOT NULL;
+
+-- JobsForget removes the jobs of a tenant but for the one that removes it. Served by river_job_args_index.
+-- name: JobsForget :exec
+DELETE FROM jobs.river_job
+ WHERE args @> jsonb_build_object('tenant_id', @tenant_id::uuid)
+   AND kind <> @but::text;
+
+-- TenantUpdate changes what a tenant is called; an empty issuer_url is the computed one. No row: the tenant is protected.
+-- name: TenantUpdate :one
+   UPDATE parako.tenants
+      SET display_name = coalesce(sqlc.narg(display_name), display_name),
+          issuer_url = CASE WHEN sqlc.narg(issuer_url)::text IS NULL THEN issuer_url ELSE nullif(sqlc.narg(issuer_url)::text, '') END,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = @id
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+RETURNING *;
+
+-- LocatorOfAnother says whether a name belongs to another tenant.
+-- name: LocatorOfAnother :one
+SELECT EXISTS (
+    SELECT
+      FROM parako.tenant_locators AS l
+     WHERE l.kind = @kind
+       AND l.name = @name
+       AND l.tenant_id <> @tenant_id
+);
+
+-- LocatorDrop gives a name of the tenant back.
+-- name: LocatorDrop :exec
+DELETE FROM parako.tenant_locators
+ WHERE kind = @kind
+   AND name = @name
+   AND tenant_id = @tenant_id;
 
 -- Clock is the moment the transaction began, by the clock that dates changes.
 -- name: Clock :one
@@ -141,3 +255,15 @@ SELECT id
 -- name: TenantCount :one
 SELECT count(*)
   FROM parako.tenants;
+
+-- TenantSetQuota sets what is given; a negative number takes a bound away. No row: the tenant is protected.
+-- name: TenantSetQuota :one
+   UPDATE parako.tenants
+      SET max_users = CASE WHEN sqlc.narg(max_users)::integer < 0 THEN NULL ELSE coalesce(sqlc.narg(max_users)::integer, max_users) END,
+          max_clients = CASE WHEN sqlc.narg(max_clients)::integer < 0 THEN NULL ELSE coalesce(sqlc.narg(max_clients)::integer, max_clients) END,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = @id
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+RETURNING *;

@@ -5,6 +5,7 @@
 package control
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,4 +22,14 @@ type Tenant struct {
 	Revision  int64
 	CreatedAt time.Time
 	UpdatedAt time.Time
+	// Sessions, grants, tokens, codes and requests from before are dead. Every change of the status moves it, so that it costs one row whatever there is to end.
+	RevokedBefore time.Time
+	// When the tenant is removed with everything it has. Until then it can be restored.
+	DeleteAfter *time.Time
+	// Who asked for the removal and when, and once it has begun what there was: it goes into the certificate.
+	Deletion json.RawMessage
+	// Written by the platform alone, like every quota. How many people the tenant may have; NULL: any number.
+	MaxUsers *int32
+	// How many applications the tenant may have; NULL: any number.
+	MaxClients *int32
 }

@@ -59,6 +59,23 @@ func (q *Queries) Clock(ctx context.Context) (time.Time, error) {
 	return column_1, err
 }
 
+const jobsForget = `-- name: JobsForget :exec
+DELETE FROM jobs.river_job
+ WHERE args @> jsonb_build_object('tenant_id', $1::uuid)
+   AND kind <> $2::text
+`
+
+type JobsForgetParams struct {
+	TenantID uuid.UUID
+	But      string
+}
+
+// JobsForget removes the jobs of a tenant but for the one that removes it. Served by river_job_args_index.
+func (q *Queries) JobsForget(ctx context.Context, arg JobsForgetParams) error {
+	_, err := q.db.Exec(ctx, jobsForget, arg.TenantID, arg.But)
+	return err
+}
+
 const locatorClaimHost = `-- name: LocatorClaimHost :execrows
 INSERT INTO parako.tenant_locators AS l (kind, name, tenant_id, verified_at)
 VALUES ('host', $1, $2, now())
@@ -88,7 +105,12 @@ func (q *Queries) LocatorClaimHost(ctx context.Context, arg LocatorClaimHostPara
 const locatorCreate = `-- name: LocatorCreate :execrows
 INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at)
 VALUES ($1, $2, $3, now())
-    ON CONFLICT (kind, name) DO NOTHING
+    ON CONFLICT (kind, name) DO UPDATE
+   SET tenant_id = excluded.tenant_id,
+       verified_at = excluded.verified_at,
+       created_at = now(),
+       held_until = NULL
+ WHERE tenant_locators.held_until <= now()
 `
 
 type LocatorCreateParams struct {
@@ -97,13 +119,32 @@ type LocatorCreateParams struct {
 	TenantID uuid.UUID
 }
 
-// LocatorCreate claims a slug or a host; no row means that it is taken.
+// LocatorCreate claims a slug, a host or an issuer; no row means that it is taken, or held after the end of its tenant.
 func (q *Queries) LocatorCreate(ctx context.Context, arg LocatorCreateParams) (int64, error) {
 	result, err := q.db.Exec(ctx, locatorCreate, arg.Kind, arg.Name, arg.TenantID)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const locatorDrop = `-- name: LocatorDrop :exec
+DELETE FROM parako.tenant_locators
+ WHERE kind = $1
+   AND name = $2
+   AND tenant_id = $3
+`
+
+type LocatorDropParams struct {
+	Kind     string
+	Name     string
+	TenantID uuid.UUID
+}
+
+// LocatorDrop gives a name of the tenant back.
+func (q *Queries) LocatorDrop(ctx context.Context, arg LocatorDropParams) error {
+	_, err := q.db.Exec(ctx, locatorDrop, arg.Kind, arg.Name, arg.TenantID)
+	return err
 }
 
 const locatorForget = `-- name: LocatorForget :exec
@@ -124,6 +165,67 @@ type LocatorForgetParams struct {
 func (q *Queries) LocatorForget(ctx context.Context, arg LocatorForgetParams) error {
 	_, err := q.db.Exec(ctx, locatorForget, arg.Name, arg.TenantID)
 	return err
+}
+
+const locatorFree = `-- name: LocatorFree :execrows
+DELETE FROM parako.tenant_locators
+ WHERE kind = 'slug'
+   AND name = $1
+   AND held_until IS NOT NULL
+`
+
+// LocatorFree gives a slug back that is held. No row: it is not.
+func (q *Queries) LocatorFree(ctx context.Context, name string) (int64, error) {
+	result, err := q.db.Exec(ctx, locatorFree, name)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const locatorHold = `-- name: LocatorHold :exec
+UPDATE parako.tenant_locators
+   SET tenant_id = $1,
+       verified_at = NULL,
+       held_until = CASE WHEN kind = 'slug' THEN now() + make_interval(secs => $2::double precision) END,
+       reserved_until = CASE WHEN kind = 'host' THEN now() + make_interval(secs => $2::double precision) END
+ WHERE tenant_id = $3
+`
+
+type LocatorHoldParams struct {
+	Holder      uuid.UUID
+	HoldSeconds float64
+	TenantID    uuid.UUID
+}
+
+// LocatorHold keeps the slug and the hosts of a tenant from everybody for a while. They lead nowhere.
+func (q *Queries) LocatorHold(ctx context.Context, arg LocatorHoldParams) error {
+	_, err := q.db.Exec(ctx, locatorHold, arg.Holder, arg.HoldSeconds, arg.TenantID)
+	return err
+}
+
+const locatorOfAnother = `-- name: LocatorOfAnother :one
+SELECT EXISTS (
+    SELECT
+      FROM parako.tenant_locators AS l
+     WHERE l.kind = $1
+       AND l.name = $2
+       AND l.tenant_id <> $3
+)
+`
+
+type LocatorOfAnotherParams struct {
+	Kind     string
+	Name     string
+	TenantID uuid.UUID
+}
+
+// LocatorOfAnother says whether a name belongs to another tenant.
+func (q *Queries) LocatorOfAnother(ctx context.Context, arg LocatorOfAnotherParams) (bool, error) {
+	row := q.db.QueryRow(ctx, locatorOfAnother, arg.Kind, arg.Name, arg.TenantID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const locatorRelease = `-- name: LocatorRelease :exec
@@ -148,8 +250,20 @@ func (q *Queries) LocatorRelease(ctx context.Context, arg LocatorReleaseParams) 
 	return err
 }
 
+const locatorsDelete = `-- name: LocatorsDelete :exec
+DELETE FROM parako.tenant_locators
+ WHERE tenant_id = $1
+   AND kind = 'issuer'
+`
+
+// LocatorsDelete gives the issuers of a tenant back.
+func (q *Queries) LocatorsDelete(ctx context.Context, tenantID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, locatorsDelete, tenantID)
+	return err
+}
+
 const tenantBySlug = `-- name: TenantBySlug :one
-SELECT t.id, t.slug, t.display_name, t.status, t.issuer_url, t.domain, t.revision, t.created_at, t.updated_at
+SELECT t.id, t.slug, t.display_name, t.status, t.issuer_url, t.domain, t.revision, t.created_at, t.updated_at, t.revoked_before, t.delete_after, t.deletion, t.max_users, t.max_clients
   FROM parako.tenants AS t
   JOIN parako.tenant_locators AS l
     ON l.tenant_id = t.id
@@ -170,6 +284,11 @@ func (q *Queries) TenantBySlug(ctx context.Context, slug string) (Tenant, error)
 		&i.Revision,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
 	)
 	return i, err
 }
@@ -212,6 +331,136 @@ func (q *Queries) TenantCreate(ctx context.Context, arg TenantCreateParams) erro
 		arg.IssuerURL,
 	)
 	return err
+}
+
+const tenantDelete = `-- name: TenantDelete :execrows
+DELETE FROM parako.tenants
+ WHERE id = $1
+`
+
+// TenantDelete removes the row and, by the foreign keys, what is left of the tenant. A policy demands that it is archived and due.
+func (q *Queries) TenantDelete(ctx context.Context, id uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, tenantDelete, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const tenantDeletionBegin = `-- name: TenantDeletionBegin :one
+   UPDATE parako.tenants
+      SET deletion = $1
+    WHERE id = $2
+      AND status = 'archived'
+      AND delete_after <= now()
+      AND NOT deletion ? 'rows'
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+`
+
+type TenantDeletionBeginParams struct {
+	Deletion json.RawMessage
+	ID       uuid.UUID
+}
+
+// TenantDeletionBegin notes what there was. From then on there is no way back. It is no change that instances have to hear of.
+func (q *Queries) TenantDeletionBegin(ctx context.Context, arg TenantDeletionBeginParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantDeletionBegin, arg.Deletion, arg.ID)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
+	)
+	return i, err
+}
+
+const tenantDeletionCancel = `-- name: TenantDeletionCancel :one
+   UPDATE parako.tenants
+      SET delete_after = NULL,
+          deletion = NULL,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = $1
+      AND delete_after IS NOT NULL
+      AND NOT deletion ? 'rows'
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+`
+
+// TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, or its removal has begun.
+func (q *Queries) TenantDeletionCancel(ctx context.Context, id uuid.UUID) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantDeletionCancel, id)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
+	)
+	return i, err
+}
+
+const tenantDeletionRequest = `-- name: TenantDeletionRequest :one
+   UPDATE parako.tenants
+      SET delete_after = now() + make_interval(secs => $1::double precision),
+          deletion = jsonb_build_object('requested_by', $2::text, 'requested_at', now()),
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = $3
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+      AND status = 'archived'
+      AND delete_after IS NULL
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+`
+
+type TenantDeletionRequestParams struct {
+	GraceSeconds float64
+	Operator     string
+	ID           uuid.UUID
+}
+
+// TenantDeletionRequest has an archived tenant removed, later. No row: it is not archived, protected, or on its way already.
+func (q *Queries) TenantDeletionRequest(ctx context.Context, arg TenantDeletionRequestParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantDeletionRequest, arg.GraceSeconds, arg.Operator, arg.ID)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
+	)
+	return i, err
 }
 
 const tenantDomainsChanged = `-- name: TenantDomainsChanged :one
@@ -273,7 +522,7 @@ func (q *Queries) TenantIDs(ctx context.Context, arg TenantIDsParams) ([]uuid.UU
 }
 
 const tenantList = `-- name: TenantList :many
-SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at
+SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
   FROM parako.tenants
  WHERE slug COLLATE "C" > $1::text
    AND slug COLLATE "C" >= $2::text
@@ -317,6 +566,11 @@ func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenan
 			&i.Revision,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.RevokedBefore,
+			&i.DeleteAfter,
+			&i.Deletion,
+			&i.MaxUsers,
+			&i.MaxClients,
 		); err != nil {
 			return nil, err
 		}
@@ -342,7 +596,7 @@ const tenantSetDomain = `-- name: TenantSetDomain :one
                          AND l.name = $1
                          AND l.tenant_id = t.id
                          AND l.verified_at IS NOT NULL))
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
 `
 
 type TenantSetDomainParams struct {
@@ -364,6 +618,52 @@ func (q *Queries) TenantSetDomain(ctx context.Context, arg TenantSetDomainParams
 		&i.Revision,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
+	)
+	return i, err
+}
+
+const tenantSetQuota = `-- name: TenantSetQuota :one
+   UPDATE parako.tenants
+      SET max_users = CASE WHEN $1::integer < 0 THEN NULL ELSE coalesce($1::integer, max_users) END,
+          max_clients = CASE WHEN $2::integer < 0 THEN NULL ELSE coalesce($2::integer, max_clients) END,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = $3
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+`
+
+type TenantSetQuotaParams struct {
+	MaxUsers   *int32
+	MaxClients *int32
+	ID         uuid.UUID
+}
+
+// TenantSetQuota sets what is given; a negative number takes a bound away. No row: the tenant is protected.
+func (q *Queries) TenantSetQuota(ctx context.Context, arg TenantSetQuotaParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantSetQuota, arg.MaxUsers, arg.MaxClients, arg.ID)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
 	)
 	return i, err
 }
@@ -371,25 +671,45 @@ func (q *Queries) TenantSetDomain(ctx context.Context, arg TenantSetDomainParams
 const tenantSetStatus = `-- name: TenantSetStatus :one
    UPDATE parako.tenants
       SET status = $1,
+          revoked_before = now(),
           revision = revision + 1,
           updated_at = now()
     WHERE id = $2
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
-RETURNING revision
+      AND status = $3
+      AND delete_after IS NULL
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
 `
 
 type TenantSetStatusParams struct {
 	Status string
 	ID     uuid.UUID
+	Was    string
 }
 
-// TenantSetStatus changes the status and makes every server instance notice.
-func (q *Queries) TenantSetStatus(ctx context.Context, arg TenantSetStatusParams) (int64, error) {
-	row := q.db.QueryRow(ctx, tenantSetStatus, arg.Status, arg.ID)
-	var revision int64
-	err := row.Scan(&revision)
-	return revision, err
+// TenantSetStatus changes the status, ends for good whatever was issued before, and makes every server instance notice. No row:
+// the tenant is protected, or its status is not what it was any more.
+func (q *Queries) TenantSetStatus(ctx context.Context, arg TenantSetStatusParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantSetStatus, arg.Status, arg.ID, arg.Was)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
+	)
+	return i, err
 }
 
 const tenantStatusCount = `-- name: TenantStatusCount :one
@@ -414,6 +734,77 @@ func (q *Queries) TenantStatusCount(ctx context.Context, arg TenantStatusCountPa
 	var count int64
 	err := row.Scan(&count)
 	return count, err
+}
+
+const tenantToRemove = `-- name: TenantToRemove :one
+SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+  FROM parako.tenants
+ WHERE id = $1
+   FOR UPDATE
+`
+
+// TenantToRemove finds a tenant for whoever removes it. It waits for a request that is just being made, or taken back.
+func (q *Queries) TenantToRemove(ctx context.Context, id uuid.UUID) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantToRemove, id)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
+	)
+	return i, err
+}
+
+const tenantUpdate = `-- name: TenantUpdate :one
+   UPDATE parako.tenants
+      SET display_name = coalesce($1, display_name),
+          issuer_url = CASE WHEN $2::text IS NULL THEN issuer_url ELSE nullif($2::text, '') END,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = $3
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+`
+
+type TenantUpdateParams struct {
+	DisplayName *string
+	IssuerURL   *string
+	ID          uuid.UUID
+}
+
+// TenantUpdate changes what a tenant is called; an empty issuer_url is the computed one. No row: the tenant is protected.
+func (q *Queries) TenantUpdate(ctx context.Context, arg TenantUpdateParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantUpdate, arg.DisplayName, arg.IssuerURL, arg.ID)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
+	)
+	return i, err
 }
 
 const tenantsChanged = `-- name: TenantsChanged :many

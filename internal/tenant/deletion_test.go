@@ -1,0 +1,114 @@
+package tenant_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"parako/internal/tenant"
+	"parako/internal/testkit"
+)
+
+// TestSlugIsHeld removes a tenant. Nobody gets its slug, for 90 days or until somebody releases it.
+func TestSlugIsHeld(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s := db.Store(t)
+	for _, slug := range []string{"acme", "globex"} {
+		acme := testkit.Tenant(t, s, slug)
+		if _, err := tenant.RequestDeletion(t.Context(), s, slug, tenant.Deletion{Archive: true, Operator: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+		sign := func(context.Context, []byte) (string, error) { return "signed " + slug, nil }
+		// A row that is gone tells no poll that the tenant is not served any more.
+		if wait, err := tenant.Purge(t.Context(), s, acme.ID, sign); err != nil || wait <= 5*time.Second {
+			t.Fatalf("Purge before all instances have heard of it = %s, %v", wait, err)
+		}
+		db.Superuser(t, "UPDATE parako.tenants SET updated_at = now() - interval '1 minute' WHERE slug = $1", slug)
+		if wait, err := tenant.Purge(t.Context(), s, acme.ID, sign); err != nil || wait != 0 {
+			t.Fatalf("Purge = %s, %v", wait, err)
+		}
+		again := tenant.New{Slug: slug, DisplayName: "Again", Operator: "test"}
+		if _, err := tenant.Create(t.Context(), s, again); !errors.Is(err, tenant.ErrSlugTaken) {
+			t.Errorf("a tenant under the slug of one that was removed: %v", err)
+		}
+		for _, name := range []string{slug, acme.ID.String()} {
+			signed, err := tenant.Certificates(t.Context(), s, name)
+			if diff := cmp.Diff([]string{"signed " + slug}, signed); diff != "" || err != nil {
+				t.Errorf("certificates of %s: %v, %s", name, err, diff)
+			}
+		}
+		if slug == "acme" {
+			db.Superuser(t, "UPDATE parako.tenant_locators SET held_until = now() WHERE name = 'acme'")
+		} else if err := tenant.Release(t.Context(), s, slug, "test"); err != nil {
+			t.Fatal(err)
+		}
+		second, err := tenant.Create(t.Context(), s, again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found, err := s.Locate(t.Context(), "slug", slug); err != nil || found != second.ID {
+			t.Errorf("%s leads to %s, %v", slug, found, err)
+		}
+		if err := tenant.Release(t.Context(), s, slug, "test"); !errors.Is(err, tenant.ErrNotHeld) {
+			t.Errorf("the slug of a living tenant is released: %v", err)
+		}
+	}
+}
+
+// TestDeletionCanBeTakenBack asks for removals that must not be, and takes one back.
+func TestDeletionCanBeTakenBack(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s := db.Store(t)
+	acme := testkit.Tenant(t, s, "acme")
+	if _, err := tenant.EnsurePlatforms(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	request := func(slug string, d tenant.Deletion) error {
+		_, err := tenant.RequestDeletion(t.Context(), s, slug, d)
+		return err
+	}
+	restore := func(slug string) error {
+		_, err := tenant.Restore(t.Context(), s, slug, "bob")
+		return err
+	}
+	status := func(to tenant.Status) error {
+		_, err := tenant.SetStatus(t.Context(), s, "acme", to, "test")
+		return err
+	}
+	for i, step := range []struct{ got, want error }{
+		{request("acme", tenant.Deletion{}), tenant.ErrNotArchived},
+		{request("acme", tenant.Deletion{Archive: true, Grace: -1}), tenant.ErrGrace},
+		{request("acme", tenant.Deletion{Archive: true, Grace: 1 << 62}), tenant.ErrGrace},
+		{request("nobody", tenant.Deletion{Archive: true}), tenant.ErrUnknown},
+		{request(tenant.DefaultSlug, tenant.Deletion{Archive: true}), tenant.ErrUnknown},
+		{request(tenant.PlatformsSlug, tenant.Deletion{Archive: true}), tenant.ErrProtected},
+		{restore("acme"), tenant.ErrNotDeleting},
+		{restore("nobody"), tenant.ErrUnknown},
+		{request("acme", tenant.Deletion{Archive: true, Grace: tenant.DefaultGrace, Operator: "alice"}), nil},
+		{request("acme", tenant.Deletion{Grace: tenant.DefaultGrace}), tenant.ErrDeleting},
+		{status(tenant.Active), tenant.ErrDeleting},
+		{restore("acme"), nil},
+		{restore("acme"), tenant.ErrNotDeleting},
+		{status(tenant.Active), nil},
+	} {
+		if !errors.Is(step.got, step.want) {
+			t.Errorf("step %d: %v, want %v", i, step.got, step.want)
+		}
+	}
+	// The job of the request that was taken back finds nothing to do.
+	if wait, err := tenant.Purge(t.Context(), s, acme.ID, nil); wait != 0 || err != nil {
+		t.Errorf("Purge = %s, %v", wait, err)
+	}
+	if got, err := tenant.BySlug(t.Context(), s, "acme"); err != nil || got.Status != tenant.Active || got.DeleteAfter != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+	want := []string{"tenant.created", "tenant.status_changed", "tenant.deletion_requested", "tenant.restored", "tenant.status_changed"}
+	if diff := cmp.Diff(want, db.Ask(t, acme.ID, "SELECT type FROM parako.audit_events ORDER BY id")); diff != "" {
+		t.Errorf("audit trail mismatch (-want +got)\n%s", diff)
+	}
+}

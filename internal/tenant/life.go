@@ -1,0 +1,181 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"parako/internal/dbsqlc/control"
+	"parako/internal/problem"
+	"parako/internal/store"
+)
+
+// What changing a tenant can answer besides what creating one can.
+var (
+	ErrProtected    = problem.New(problem.Forbidden, "tenant_protected", "The platform's own tenant cannot be changed.")
+	ErrStatus       = problem.New(problem.Invalid, "status_unknown", "A status is active, suspended or archived.")
+	ErrTransition   = problem.New(problem.Conflict, "status_transition", "An archived tenant cannot be suspended. Reactivate it first.")
+	ErrChanged      = problem.New(problem.Conflict, "tenant_changed", "The tenant was changed by somebody else at the same time. Look at it again.")
+	ErrIssuerFormat = problem.New(problem.Invalid, "issuer_format", "An issuer is a URL such as https://login.example.com/oidc: https, a host in lower case, a path without a final slash, and nothing else.")
+	ErrIssuerTaken  = problem.New(problem.Conflict, "issuer_taken", "This issuer is, or looks like, that of another tenant.")
+)
+
+// Changes are what Update changes; what is nil stays.
+type Changes struct {
+	DisplayName *string
+	// IssuerURL becomes the issuer, verbatim; empty: it is computed from the domain or the slug again. Clients have to be told, and
+	// tokens of the former issuer are no longer ours.
+	IssuerURL *string
+	// Base is the deployment's URL, against which an issuer is checked.
+	Base *url.URL
+	// Operator names who asked, for the audit trail.
+	Operator string
+}
+
+// Update changes what a tenant is called and records it. The slug is for life. ErrUnknown: there is no such tenant;
+// ErrProtected: it is the platform's own; and those of the values.
+func Update(ctx context.Context, s *store.Store, slug string, c Changes) (Tenant, error) {
+	t, err := BySlug(ctx, s, slug)
+	switch {
+	case err != nil:
+		return Tenant{}, err
+	case t.Slug == PlatformsSlug:
+		return Tenant{}, ErrProtected
+	}
+	detail := map[string]string{}
+	if c.DisplayName != nil {
+		name := strings.TrimSpace(*c.DisplayName)
+		if name == "" || utf8.RuneCountInString(name) > 255 {
+			return Tenant{}, ErrDisplayName
+		}
+		c.DisplayName, detail["display_name"] = &name, name
+	}
+	if c.IssuerURL != nil {
+		detail["issuer_url"] = *c.IssuerURL
+	}
+	var row control.Tenant
+	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
+		if c.IssuerURL != nil && *c.IssuerURL != t.IssuerURL {
+			if err := claimIssuer(ctx, tx, t, *c.IssuerURL, c.Base); err != nil {
+				return err
+			}
+		}
+		row, err = tx.TenantUpdate(ctx, control.TenantUpdateParams{ID: t.ID, DisplayName: c.DisplayName, IssuerURL: c.IssuerURL})
+		if err != nil {
+			return fmt.Errorf("update tenant: %w", err)
+		}
+		return record(ctx, tx, t.ID, "tenant.updated", c.Operator, detail)
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return Tenant{}, ErrChanged
+	}
+	if err != nil {
+		return Tenant{}, err
+	}
+	return fromControl(row), nil
+}
+
+// claimIssuer takes an issuer for the tenant and gives the former one back.
+func claimIssuer(ctx context.Context, tx *store.PlatformTx, t Tenant, issuer string, base *url.URL) error {
+	if t.IssuerURL != "" {
+		err := tx.LocatorDrop(ctx, control.LocatorDropParams{Kind: "issuer", Name: t.IssuerURL, TenantID: t.ID})
+		if err != nil {
+			return fmt.Errorf("release issuer: %w", err)
+		}
+	}
+	if issuer == "" {
+		return nil
+	}
+	u, err := parseIssuer(issuer, base)
+	if err != nil {
+		return err
+	}
+	host := u.Hostname()
+	if label, under := strings.CutSuffix(host, "."+hostName(base.Hostname())); under && label != t.Slug {
+		return ErrIssuerTaken // Some tenant is called like this, or may be.
+	}
+	if first, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/"); host == hostName(base.Hostname()) && first != t.Slug {
+		return ErrIssuerTaken
+	}
+	taken, err := tx.LocatorOfAnother(ctx, control.LocatorOfAnotherParams{Kind: "host", Name: host, TenantID: t.ID})
+	if err != nil {
+		return fmt.Errorf("find owner of host: %w", err)
+	}
+	if taken {
+		return ErrIssuerTaken
+	}
+	return claim(ctx, tx, "issuer", issuer, t.ID, ErrIssuerTaken)
+}
+
+// maxIssuer is what fits where names are claimed.
+const maxIssuer = 253
+
+var issuerPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
+
+// parseIssuer accepts a URL of which there is one spelling only, because issuers are compared as text (RFC 8414 section 3.3).
+// Without https it is accepted where the deployment itself has none.
+func parseIssuer(issuer string, base *url.URL) (*url.URL, error) {
+	u, err := url.Parse(issuer)
+	if err != nil || len(issuer) > maxIssuer || (u.Scheme != "https" && u.Scheme != base.Scheme) {
+		return nil, ErrIssuerFormat
+	}
+	spelled := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+	switch host := u.Hostname(); {
+	case host == "" || hostName(host) != host || strings.HasSuffix(u.Host, ":"),
+		!issuerPath.MatchString(u.Path) || u.Path != "" && path.Clean(u.Path) != u.Path,
+		spelled.String() != issuer:
+		return nil, ErrIssuerFormat
+	}
+	return u, nil
+}
+
+// transitions are the statuses that a status may become.
+var transitions = map[Status][]Status{
+	Active:    {Suspended, Archived},
+	Suspended: {Active, Archived},
+	Archived:  {Active},
+}
+
+// SetStatus suspends, archives or reactivates a tenant. Every instance acts on it within the bound of its poll; the
+// returned revision is the hint that makes them act at once. Whatever was issued before a change of status is dead after it:
+// a tenant comes back with its people, clients and settings, and nobody is signed in. Setting the status that is set does
+// nothing.
+func SetStatus(ctx context.Context, s *store.Store, slug string, status Status, operator string) (Tenant, error) {
+	if _, known := transitions[status]; !known {
+		return Tenant{}, ErrStatus
+	}
+	t, err := BySlug(ctx, s, slug)
+	switch {
+	case err != nil:
+		return Tenant{}, err
+	case t.Slug == PlatformsSlug:
+		return Tenant{}, ErrProtected
+	case t.Status == status:
+		return t, nil
+	case t.DeleteAfter != nil:
+		return Tenant{}, ErrDeleting
+	case !slices.Contains(transitions[t.Status], status):
+		return Tenant{}, ErrTransition
+	}
+	var row control.Tenant
+	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
+		row, err = tx.TenantSetStatus(ctx, control.TenantSetStatusParams{ID: t.ID, Status: string(status), Was: string(t.Status)})
+		if err != nil {
+			return fmt.Errorf("set status of tenant: %w", err)
+		}
+		return record(ctx, tx, t.ID, "tenant.status_changed", operator, map[string]string{"from": string(t.Status), "to": string(status)})
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return Tenant{}, ErrChanged
+	}
+	if err != nil {
+		return Tenant{}, err
+	}
+	return fromControl(row), nil
+}
