@@ -8,6 +8,7 @@ import (
 
 	"parako/internal/audit"
 	"parako/internal/outbound"
+	"parako/internal/store"
 	"parako/internal/tenant"
 	"parako/internal/testkit"
 )
@@ -32,11 +33,11 @@ func TestDomainJob(t *testing.T) {
 	defer stop()
 	slept := func(from, to string) {
 		t.Helper()
-		if got := w.db.AskAbove(t, "SELECT (scheduled_at BETWEEN now() + $1::interval AND now() + $2::interval)::text FROM jobs.river_job", from, to); len(got) != 1 || got[0] != "true" {
+		if got := w.db.AskAbove(t, "SELECT (scheduled_at BETWEEN now() + $1::interval AND now() + $2::interval)::text FROM jobs.river_job WHERE kind = 'domain_check'", from, to); len(got) != 1 || got[0] != "true" {
 			t.Errorf("the job sleeps for another time than %s to %s: %q", from, to, got)
 		}
 	}
-	for len(w.db.AskAbove(t, "SELECT '' FROM jobs.river_job WHERE state = 'scheduled'")) == 0 {
+	for len(w.db.AskAbove(t, "SELECT '' FROM jobs.river_job WHERE kind = 'domain_check' AND state = 'scheduled'")) == 0 {
 		continue
 	}
 	slept("21 hours", "27 hours")
@@ -45,11 +46,11 @@ func TestDomainJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := len(w.dns.Asked())
-	w.db.Superuser(t, "UPDATE jobs.river_job SET scheduled_at = now()")
+	w.db.Superuser(t, "UPDATE jobs.river_job SET scheduled_at = now() WHERE kind = 'domain_check'")
 	for len(w.dns.Asked()) == before {
 		continue
 	}
-	for len(w.db.AskAbove(t, "SELECT '' FROM jobs.river_job WHERE state = 'scheduled' AND scheduled_at > now() + interval '1 minute'")) == 0 {
+	for len(w.db.AskAbove(t, "SELECT '' FROM jobs.river_job WHERE kind = 'domain_check' AND state = 'scheduled' AND scheduled_at > now() + interval '1 minute'")) == 0 {
 		continue
 	}
 	slept("21 hours", "27 hours")
@@ -57,17 +58,17 @@ func TestDomainJob(t *testing.T) {
 	// It fails, and is given up: all instances are told.
 	w.dns.Remove(d.Record.Name)
 	w.db.Superuser(t, `UPDATE parako.tenant_domains SET missing_since = now() - interval '20 days', missing_checks = 20, failing_since = now() - interval '8 days'`)
-	w.db.Superuser(t, "UPDATE jobs.river_job SET scheduled_at = now()")
+	w.db.Superuser(t, "UPDATE jobs.river_job SET scheduled_at = now() WHERE kind = 'domain_check'")
 	if told := <-w.changed; told != w.org.ID {
 		t.Errorf("instances were told of %s", told)
 	}
-	for len(w.db.AskAbove(t, "SELECT '' FROM jobs.river_job WHERE state = 'scheduled' AND scheduled_at > now() + interval '1 minute'")) == 0 {
+	for len(w.db.AskAbove(t, "SELECT '' FROM jobs.river_job WHERE kind = 'domain_check' AND state = 'scheduled' AND scheduled_at > now() + interval '1 minute'")) == 0 {
 		continue
 	}
 	slept("29 days", "31 days")
 	w.db.Superuser(t, "UPDATE parako.tenant_domains SET released_at = now() - interval '31 days'")
-	w.db.Superuser(t, "UPDATE jobs.river_job SET scheduled_at = now()")
-	for w.left(t) != "completed" {
+	w.db.Superuser(t, "UPDATE jobs.river_job SET scheduled_at = now() WHERE kind = 'domain_check'")
+	for w.left(t, store.JobDomain) != "completed" {
 		continue
 	}
 	if rows := w.db.AskAbove(t, "SELECT name FROM parako.tenant_domains"); len(rows) > 0 {
@@ -88,7 +89,7 @@ func TestDomainJobOutlivesTrouble(t *testing.T) {
 	w.db.Superuser(t, "UPDATE jobs.river_job SET max_attempts = 1")
 	w.db.Superuser(t, "REVOKE SELECT ON parako.tenant_domains FROM parako_app")
 	stop := w.run(t)
-	for len(w.db.AskAbove(t, "SELECT '' FROM jobs.river_job WHERE state = 'scheduled' AND scheduled_at > now() + interval '1 minute'")) == 0 {
+	for len(w.db.AskAbove(t, "SELECT '' FROM jobs.river_job WHERE kind = 'domain_check' AND state = 'scheduled' AND scheduled_at > now() + interval '1 minute'")) == 0 {
 		continue
 	}
 	stop()

@@ -231,8 +231,8 @@ func (w *world) run(t *testing.T) (stop func()) {
 	}
 }
 
-// left counts jobs by their state.
-func (w *world) left(t *testing.T) string {
+// left counts jobs of a kind by their state.
+func (w *world) left(t *testing.T, kind store.Job) string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), w.db.SuperDSN())
 	if err != nil {
@@ -240,7 +240,7 @@ func (w *world) left(t *testing.T) string {
 	}
 	defer conn.Close(t.Context())
 	var states string
-	if err := conn.QueryRow(t.Context(), "SELECT coalesce(string_agg(DISTINCT state::text, ',' ORDER BY state::text), '') FROM jobs.river_job WHERE kind = 'logout_delivery'").Scan(&states); err != nil {
+	if err := conn.QueryRow(t.Context(), "SELECT coalesce(string_agg(DISTINCT state::text, ',' ORDER BY state::text), '') FROM jobs.river_job WHERE kind = $1", kind).Scan(&states); err != nil {
 		t.Fatal(err)
 	}
 	return states
@@ -270,7 +270,7 @@ func TestRun(t *testing.T) {
 			if len(w.told) != n || len(w.one) > 0 {
 				t.Errorf("the client was told %d things, and %d more", len(w.told), len(w.one))
 			}
-			if got := w.left(t); got != "completed" {
+			if got := w.left(t, store.JobLogout); got != "completed" {
 				t.Errorf("the jobs are %s", got)
 			}
 			if said := w.log.String(); strings.Contains(said, "level=ERROR") || strings.Contains(said, "level=WARN") {
@@ -287,7 +287,7 @@ func TestJobOfATenantThatIsGone(t *testing.T) {
 	w.enqueue(t, 1)
 	w.db.Superuser(t, "DELETE FROM parako.tenants WHERE id = $1", w.org.ID)
 	stop := w.run(t)
-	for w.left(t) != "completed" {
+	for w.left(t, store.JobLogout) != "completed" {
 		continue
 	}
 	stop()
@@ -304,7 +304,7 @@ func TestJobThatFailsSaysNothingOfTheTenant(t *testing.T) {
 	w.db.Superuser(t, "UPDATE parako.clients SET metadata = '[\"s3cr3t\"]'")
 	w.enqueue(t, 1)
 	stop := w.run(t)
-	for w.left(t) != "retryable" {
+	for w.left(t, store.JobLogout) != "retryable" {
 		continue
 	}
 	stop()

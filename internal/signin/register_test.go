@@ -53,10 +53,7 @@ func (w *world) try(edit ...func(*signin.Registration)) (token string, err error
 	w.Helper()
 	r := signin.Registration{
 		Tenant: w.org, Email: uuid.NewString() + "@acme.example", Password: password, Company: "Acme",
-		Rules: settings.Authentication{
-			PasswordPolicy: settings.PasswordPolicy{MinLength: 8},
-			Signup:         settings.Signup{Enabled: true, Methods: settings.SignupMethods},
-		},
+		Rules:  settings.Default().Security.Authentication,
 		Policy: session.Policy{Absolute: time.Hour}, Origin: audit.Origin{IP: "192.0.2.1", RequestID: "r"},
 	}
 	err = w.logins.Store.InTenant(w.Context(), w.org, func(ctx context.Context, tx *store.Tx) (err error) {
@@ -66,6 +63,7 @@ func (w *world) try(edit ...func(*signin.Registration)) (token string, err error
 	if err != nil {
 		w.Fatal(err)
 	}
+	r.Rules.Signup.Enabled, r.Rules.Signup.Methods = true, settings.SignupMethods
 	for _, f := range edit {
 		f(&r)
 	}

@@ -19,17 +19,22 @@ func (g *Registry) Fill() {
 	}
 }
 
-// Held counts what the registry holds: names, names that lead nowhere, tenants.
+// Held counts what the registry holds: names, names that lead nowhere, tenants but for the built-in one, which belongs to each.
 func (g *Registry) Held() (names, missing, tenants int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.ids), len(g.missing), len(g.tenants)
+	tenants = len(g.tenants)
+	if _, held := g.tenants[DefaultID]; held {
+		tenants--
+	}
+	return len(g.ids), len(g.missing), tenants
 }
 
 // Hold makes the registry hold t, as if it had read it.
 func (g *Registry) Hold(t Tenant) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.forget(t.ID)
 	g.tenants[t.ID] = held{Tenant: t}
 }
 
