@@ -45,6 +45,7 @@ const (
 	RegistrationRefused Type = "registration.refused"
 	KeyCreated          Type = "key.created"
 	SettingsChanged     Type = "settings.changed"
+	APIRequest          Type = "api.request"
 
 	RegistrationTokenCreated Type = "registration_token.created"
 	RegistrationTokenRevoked Type = "registration_token.revoked"

@@ -18,6 +18,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"parako/internal/api"
 	"parako/internal/cache"
 	"parako/internal/config"
 	"parako/internal/factor"
@@ -53,6 +54,7 @@ type Server struct {
 	metrics  *telemetry.Metrics
 	sealer   *sealer
 	pages    *pages.Handler
+	api      *api.Handler
 	echo     *echo.Echo
 	secure   bool // the public URL is https
 	draining atomic.Bool
@@ -120,7 +122,13 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		s.Close()
 		return nil, fmt.Errorf("prepare pages: %w", err)
 	}
-	s.echo = s.routes(protocol)
+	s.api = api.New(api.Deps{
+		Protocol: protocol, Store: s.store, Vault: vault, Base: base, Limiter: limiter, Cache: s.cache, Metrics: s.metrics, Log: o.Log, MultiTenant: mt.Enabled,
+	})
+	if s.echo, err = s.routes(protocol); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("prepare routes: %w", err)
+	}
 	return s, nil
 }
 

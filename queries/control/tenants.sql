@@ -51,3 +51,23 @@ SELECT id, revision, updated_at
 -- name: AuditAppend :exec
 INSERT INTO parako.audit_events (tenant_id, id, type, status, actor_type, actor_id, target_type, target_id, request_id, detail)
 VALUES (@tenant_id, @id, @type, @status, @actor_type, @actor_id, @target_type, @target_id, @request_id, @detail);
+
+-- TenantCount counts what TenantList lists.
+-- name: TenantCount :one
+SELECT count(*)
+  FROM parako.tenants
+ WHERE id > '00000000-0000-4000-8000-0000000000ff'
+   AND (sqlc.narg(status)::text IS NULL OR status = sqlc.narg(status));
+
+-- TenantRename changes what people read, and makes every server instance notice. No row: it is not there, it is the platform's
+-- own, or it is not at the revision that was expected.
+-- name: TenantRename :one
+   UPDATE parako.tenants
+      SET display_name = @display_name,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = @id
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+      AND (sqlc.narg(revision)::bigint IS NULL OR revision = sqlc.narg(revision))
+RETURNING *;

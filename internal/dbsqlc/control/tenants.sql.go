@@ -94,6 +94,21 @@ func (q *Queries) TenantBySlug(ctx context.Context, slug string) (Tenant, error)
 	return i, err
 }
 
+const tenantCount = `-- name: TenantCount :one
+SELECT count(*)
+  FROM parako.tenants
+ WHERE id > '00000000-0000-4000-8000-0000000000ff'
+   AND ($1::text IS NULL OR status = $1)
+`
+
+// TenantCount counts what TenantList lists.
+func (q *Queries) TenantCount(ctx context.Context, status *string) (int64, error) {
+	row := q.db.QueryRow(ctx, tenantCount, status)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const tenantCreate = `-- name: TenantCreate :exec
 
 INSERT INTO parako.tenants (id, slug, display_name, domain, issuer_url)
@@ -166,6 +181,43 @@ func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenan
 		return nil, err
 	}
 	return items, nil
+}
+
+const tenantRename = `-- name: TenantRename :one
+   UPDATE parako.tenants
+      SET display_name = $1,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = $2
+      AND id > '00000000-0000-4000-8000-0000000000ff'
+      AND slug <> '_platforms'
+      AND ($3::bigint IS NULL OR revision = $3)
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at
+`
+
+type TenantRenameParams struct {
+	DisplayName string
+	ID          uuid.UUID
+	Revision    *int64
+}
+
+// TenantRename changes what people read, and makes every server instance notice. No row: it is not there, it is the platform's
+// own, or it is not at the revision that was expected.
+func (q *Queries) TenantRename(ctx context.Context, arg TenantRenameParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantRename, arg.DisplayName, arg.ID, arg.Revision)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const tenantSetStatus = `-- name: TenantSetStatus :one
