@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -71,6 +72,7 @@ func (h *Handler) Mount(e *echo.Echo) error {
 	g := e.Group(Mount)
 	g.GET(document, h.serveDocument)
 	a := humaecho.NewWithGroup(e, g, h.config())
+	describeRefusals(a)
 	if h.deps.MultiTenant {
 		h.mountTenants(a)
 	}
@@ -166,9 +168,7 @@ func (h *Handler) record(c echo.Context, who *caller) {
 	if refused {
 		e.Status = audit.Failed
 	}
-	for name, value := range who.detail {
-		e.Detail[name] = value
-	}
+	maps.Copy(e.Detail, who.detail)
 	err := h.deps.Store.InTenant(ctx, who.tenant.ID, func(ctx context.Context, tx *store.Tx) error { return audit.Record(ctx, tx, e) })
 	if err != nil {
 		h.deps.Log.ErrorContext(ctx, "audit_failed", "error", err.Error())

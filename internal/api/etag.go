@@ -16,14 +16,14 @@ func etag(id uuid.UUID, revision int64) string {
 	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 }
 
-// conditional is what a caller says of the state that it means to change.
-type conditional struct {
+// Conditional is what a caller says of the state that it means to change.
+type Conditional struct {
 	IfMatch string `header:"If-Match" doc:"Change it only if its ETag is still one of these; * means any."`
 }
 
 // matches reports whether the change may be made to what is in the state of the ETag. Entity tags are compared strongly (RFC 9110
 // section 13.1.1): a weak one never matches.
-func (c conditional) matches(current string) bool {
+func (c Conditional) matches(current string) bool {
 	if c.IfMatch == "" || strings.TrimSpace(c.IfMatch) == "*" {
 		return true
 	}
@@ -31,4 +31,4 @@ func (c conditional) matches(current string) bool {
 }
 
 // asked reports whether the change depends on a state.
-func (c conditional) asked() bool { return c.IfMatch != "" && strings.TrimSpace(c.IfMatch) != "*" }
+func (c Conditional) asked() bool { return c.IfMatch != "" && strings.TrimSpace(c.IfMatch) != "*" }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"reflect"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -51,5 +50,3 @@ func limitParameter() *huma.Param {
 func echoPath(path string) string {
 	return strings.NewReplacer("{", ":", "}", "").Replace(path)
 }
-
-func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -36,11 +38,13 @@ type operation struct {
 	paged    bool
 }
 
-// What operations of several resources refuse with, as examples.
-var (
-	exampleInvalid  = invalid(FieldError{"display_name", "is required"})
-	exampleConflict = newProblem(http.StatusConflict, "conflict", "A tenant with this slug exists. Choose another.")
-	exampleStale    = newProblem(http.StatusPreconditionFailed, "precondition-failed", "The tenant has changed since it was read. Read it again and repeat the change.")
+// What refusals say that are answered in more than one place, or answered and documented.
+const (
+	messageScope    = "The access token lacks a scope that this call needs."
+	messageRate     = "The client has called too often. Wait before the next call."
+	messageJSON     = "The body of the request must be one JSON document."
+	messageTooLarge = "The request body is too large."
+	messageMedia    = "The body of the request must be application/json."
 )
 
 // register adds an operation to the router and to the document. handle must be a method or a function with a name.
@@ -55,10 +59,11 @@ func register[I, O any](h *Handler, a huma.API, o operation, handle func(context
 		op.Parameters = []*huma.Param{limitParameter()}
 	}
 	op.Responses = map[string]*huma.Response{}
-	for _, example := range append(o.everyRefusal(), o.refusals...) {
-		document := *example
-		document.Instance, document.RequestID = Mount+o.path, "0197d6c1-6b0a-7c33-9a53-0c2f1f1a7b11"
-		describe(a, &op, &document)
+	for _, status := range o.everyRefusal() {
+		op.Responses[strconv.Itoa(status)] = &huma.Response{Ref: "#/components/responses/" + refusalName(status)}
+	}
+	for _, example := range o.refusals {
+		describe(a, op.Responses, strconv.Itoa(example.Status), example, Mount+o.path)
 	}
 	huma.Register(a, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
@@ -74,49 +79,61 @@ func register[I, O any](h *Handler, a huma.API, o operation, handle func(context
 	h.handlers[o.method+" "+echoPath(Mount+o.path)] = handlerName(handle)
 }
 
-// everyRefusal are examples of what every operation can answer.
-func (o operation) everyRefusal() []*Problem {
-	scope := newProblem(http.StatusForbidden, "scope-insufficient", "The access token lacks a scope that this call needs.")
-	scope.RequiredScopes = []string{o.scope}
-	rate := newProblem(http.StatusTooManyRequests, "rate-limit-exceeded", "The client has called too often. Wait before the next call.")
+// everyRefusal are the statuses of refusals that do not depend on the operation.
+func (o operation) everyRefusal() []int {
+	all := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError}
+	if o.method == http.MethodPost || o.method == http.MethodPut || o.method == http.MethodPatch {
+		all = append(all, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
+	return all
+}
+
+// refusalName is what the document calls the answer of a status that many operations have.
+func refusalName(status int) string { return strings.ReplaceAll(http.StatusText(status), " ", "") }
+
+// describeRefusals puts into the document, once, what operations refuse with alike.
+func describeRefusals(a huma.API) {
+	scope := newProblem(http.StatusForbidden, "scope-insufficient", messageScope)
+	scope.RequiredScopes = []string{tenantsWrite}
+	rate := newProblem(http.StatusTooManyRequests, "rate-limit-exceeded", messageRate)
 	rate.RetryAfter = 2
-	all := []*Problem{
+	responses := map[string]*huma.Response{}
+	for _, example := range []*Problem{
 		newProblem(http.StatusUnauthorized, "unauthorized", oidc.ErrAPITokenMissing.Message),
 		newProblem(http.StatusUnauthorized, "token-invalid", oidc.ErrAPITokenInvalid.Message),
 		newProblem(http.StatusUnauthorized, "token-expired", oidc.ErrAPITokenExpired.Message),
 		newProblem(http.StatusForbidden, "forbidden", oidc.ErrPlatformScope.Message), scope, rate,
 		newProblem(http.StatusInternalServerError, "internal", problem.From(nil).Message),
+		newProblem(http.StatusBadRequest, "validation", messageJSON),
+		newProblem(http.StatusRequestEntityTooLarge, "body-too-large", messageTooLarge),
+		newProblem(http.StatusUnsupportedMediaType, "unsupported-media-type", messageMedia),
+	} {
+		describe(a, responses, refusalName(example.Status), example, Mount+"/tenants")
 	}
-	if o.method == http.MethodPost || o.method == http.MethodPut || o.method == http.MethodPatch {
-		all = append(
-			all, newProblem(http.StatusBadRequest, "validation", "The body of the request must be one JSON document."),
-			newProblem(http.StatusRequestEntityTooLarge, "body-too-large", "The request body is too large."),
-			newProblem(http.StatusUnsupportedMediaType, "unsupported-media-type", "The body of the request must be application/json."), exampleInvalid,
-		)
+	responses[refusalName(http.StatusUnauthorized)].Headers["WWW-Authenticate"] = &huma.Param{
+		Description: "What to authenticate with.", Schema: &huma.Schema{Type: huma.TypeString},
 	}
-	return all
+	responses[refusalName(http.StatusTooManyRequests)].Headers["Retry-After"] = &huma.Param{
+		Description: "In how many seconds to try again.", Schema: &huma.Schema{Type: huma.TypeInteger},
+	}
+	a.OpenAPI().Components.Responses = responses
 }
 
-// describe adds a refusal to what the document says of the operation.
-func describe(a huma.API, op *huma.Operation, example *Problem) {
-	status := strconv.Itoa(example.Status)
-	r := op.Responses[status]
+// describe adds the example of a refusal to the responses, under the name.
+func describe(a huma.API, responses map[string]*huma.Response, name string, example *Problem, path string) {
+	document := *example
+	document.Instance, document.RequestID = path, "0197d6c1-6b0a-7c33-9a53-0c2f1f1a7b11"
+	r := responses[name]
 	if r == nil {
 		r = &huma.Response{
 			Description: http.StatusText(example.Status), Headers: map[string]*huma.Param{},
 			Content: map[string]*huma.MediaType{mediaProblem: {
-				Schema: huma.SchemaFromType(a.OpenAPI().Components.Schemas, typeOf[Problem]()), Examples: map[string]*huma.Example{},
+				Schema: huma.SchemaFromType(a.OpenAPI().Components.Schemas, reflect.TypeFor[Problem]()), Examples: map[string]*huma.Example{},
 			}},
 		}
-		if example.Status == http.StatusTooManyRequests {
-			r.Headers["Retry-After"] = &huma.Param{Description: "In how many seconds to try again.", Schema: &huma.Schema{Type: huma.TypeInteger}}
-		}
-		if example.Status == http.StatusUnauthorized {
-			r.Headers["WWW-Authenticate"] = &huma.Param{Description: "What to authenticate with.", Schema: &huma.Schema{Type: huma.TypeString}}
-		}
-		op.Responses[status] = r
+		responses[name] = r
 	}
-	r.Content[mediaProblem].Examples[example.Type[len(urn):]] = &huma.Example{Summary: example.Title, Value: example}
+	r.Content[mediaProblem].Examples[example.Type[len(urn):]] = &huma.Example{Summary: example.Title, Value: &document}
 }
 
 // permit lets a call pass whose token has the scope.
@@ -126,7 +143,7 @@ func (h *Handler) permit(scope string) func(huma.Context, func(huma.Context)) {
 			next(ctx)
 			return
 		}
-		p := newProblem(http.StatusForbidden, "scope-insufficient", "The access token lacks a scope that this call needs.")
+		p := newProblem(http.StatusForbidden, "scope-insufficient", messageScope)
 		p.RequiredScopes = []string{scope}
 		c := echoOf(ctx)
 		c.Response().Header().Set("WWW-Authenticate", `Bearer realm="parako-management-api", error="insufficient_scope", scope="`+scope+`"`)
@@ -148,7 +165,7 @@ func (h *Handler) slow(limit ratelimit.Limit) func(huma.Context, func(huma.Conte
 			return
 		}
 		h.deps.Metrics.RateLimited(limit.Name)
-		p := newProblem(http.StatusTooManyRequests, "rate-limit-exceeded", "The client has called too often. Wait before the next call.")
+		p := newProblem(http.StatusTooManyRequests, "rate-limit-exceeded", messageRate)
 		p.RetryAfter = max(seconds(d.RetryAfter), 1)
 		ctx.SetHeader("Retry-After", strconv.Itoa(p.RetryAfter))
 		h.answer(ctx, p)

@@ -17,16 +17,16 @@ const (
 	maxCursor = 2048
 )
 
-// single is the envelope of one thing.
-type single[T any] struct {
+// Single is the envelope of one thing.
+type Single[T any] struct {
 	ETag string `header:"ETag" doc:"The state that was read, for If-Match."`
 	Body struct {
 		Data T `json:"data"`
 	}
 }
 
-// list is the envelope of a page.
-type list[T any] struct {
+// List is the envelope of a page.
+type List[T any] struct {
 	Body struct {
 		Data       []T        `json:"data"`
 		Pagination Pagination `json:"pagination"`
@@ -40,15 +40,15 @@ type Pagination struct {
 	TotalCount *int64  `json:"total_count,omitempty" doc:"How many entries the whole list has, when include_count asked for it."`
 }
 
-// paging is what a caller says of the page it wants.
-type paging struct {
+// Paging is what a caller says of the page it wants.
+type Paging struct {
 	Limit        string `query:"limit"`
 	After        string `query:"after" doc:"The next_cursor of the page before."`
 	IncludeCount bool   `query:"include_count" doc:"Count the whole list."`
 }
 
 // size is how many entries a page has: what was asked for, within the bounds.
-func (p paging) size() int {
+func (p Paging) size() int {
 	n, err := strconv.Atoi(p.Limit)
 	if err != nil {
 		return defaultPage

@@ -145,11 +145,11 @@ func fromHuma(m *huma.ErrorModel) *Problem {
 		}
 		return p
 	case http.StatusBadRequest:
-		return newProblem(m.Status, "validation", "The body of the request must be one JSON document.")
+		return newProblem(m.Status, "validation", messageJSON)
 	case http.StatusRequestEntityTooLarge:
-		return newProblem(m.Status, "body-too-large", "The request body is too large.")
+		return newProblem(m.Status, "body-too-large", messageTooLarge)
 	case http.StatusUnsupportedMediaType:
-		return newProblem(m.Status, "unsupported-media-type", "The body of the request must be application/json.")
+		return newProblem(m.Status, "unsupported-media-type", messageMedia)
 	case http.StatusRequestTimeout:
 		return newProblem(m.Status, "request-timeout", "The body of the request did not arrive in time.")
 	}

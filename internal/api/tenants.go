@@ -38,6 +38,9 @@ type Tenant struct {
 
 func (h *Handler) mountTenants(a huma.API) {
 	missing := newProblem(http.StatusNotFound, "tenant-not-found", tenant.ErrUnknown.Message)
+	invalidName := invalid(FieldError{"display_name", tenant.ErrDisplayName.Message})
+	taken := newProblem(http.StatusConflict, "conflict", tenant.ErrSlugTaken.Message)
+	stale := newProblem(http.StatusPreconditionFailed, "precondition-failed", tenant.ErrRevision.Message)
 	protected := newProblem(http.StatusConflict, "conflict", tenant.ErrProtected.Message)
 	register(h, a, operation{
 		id: "listTenants", method: http.MethodGet, path: "/tenants", scope: tenantsRead, limit: ratelimit.APIRead(), status: http.StatusOK, paged: true,
@@ -48,7 +51,7 @@ func (h *Handler) mountTenants(a huma.API) {
 		id: "createTenant", method: http.MethodPost, path: "/tenants", scope: tenantsWrite, limit: ratelimit.APIWrite(), status: http.StatusCreated,
 		summary: "Create a tenant", description: "Creates a tenant, which is served from then on. Its signing keys are made when it is first used. " +
 			"Whoever names a domain vouches for it.",
-		refusals: []*Problem{exampleConflict},
+		refusals: []*Problem{taken, invalidName},
 	}, h.createTenant)
 	register(h, a, operation{
 		id: "getTenant", method: http.MethodGet, path: "/tenants/{slug}", scope: tenantsRead, limit: ratelimit.APIRead(), status: http.StatusOK,
@@ -57,22 +60,22 @@ func (h *Handler) mountTenants(a huma.API) {
 	register(h, a, operation{
 		id: "changeTenant", method: http.MethodPatch, path: "/tenants/{slug}", scope: tenantsWrite, limit: ratelimit.APIWrite(), status: http.StatusOK,
 		summary: "Change a tenant", description: "Changes what the body names and leaves the rest. The platform's own tenant cannot be changed.",
-		refusals: []*Problem{missing, protected, exampleStale},
+		refusals: []*Problem{missing, protected, stale, invalidName},
 	}, h.changeTenant)
 	register(h, a, operation{
 		id: "setTenantStatus", method: http.MethodPut, path: "/tenants/{slug}/status", scope: tenantsWrite, limit: ratelimit.APIWrite(), status: http.StatusOK,
 		summary: "Suspend, archive or reactivate a tenant", description: "Every server acts on the new status within 5 seconds. " +
 			"A tenant that is not active is refused everything, its people, its applications and this API included.",
-		refusals: []*Problem{missing, protected, exampleStale},
+		refusals: []*Problem{missing, protected, stale, invalid(FieldError{"status", "expected value to be one of \"active, suspended, archived\""})},
 	}, h.setTenantStatus)
 }
 
 type listTenantsInput struct {
-	paging
+	Paging
 	Status string `query:"status" enum:"active,suspended,archived" doc:"Only tenants of this status."`
 }
 
-func (h *Handler) listTenants(ctx context.Context, in *listTenantsInput) (*list[Tenant], error) {
+func (h *Handler) listTenants(ctx context.Context, in *listTenantsInput) (*List[Tenant], error) {
 	who := callerOf(ctx)
 	after, err := h.readCursor(who, tenantsList, in.After)
 	if err != nil {
@@ -82,7 +85,7 @@ func (h *Handler) listTenants(ctx context.Context, in *listTenantsInput) (*list[
 	if err != nil {
 		return nil, err
 	}
-	out := &list[Tenant]{}
+	out := &List[Tenant]{}
 	rows, out.Body.Pagination = cut(rows, in.size(), func(t tenant.Tenant) string {
 		return h.cursor(who, tenantsList, map[string]string{"slug": t.Slug, "id": t.ID.String()})
 	})
@@ -109,9 +112,11 @@ type createTenantInput struct {
 }
 
 type createdTenant struct {
-	single[Tenant]
-
+	ETag     string `header:"ETag" doc:"The state of the tenant, for If-Match."`
 	Location string `header:"Location" doc:"Where the tenant can be read."`
+	Body     struct {
+		Data Tenant `json:"data"`
+	}
 }
 
 func (h *Handler) createTenant(ctx context.Context, in *createTenantInput) (*createdTenant, error) {
@@ -123,14 +128,17 @@ func (h *Handler) createTenant(ctx context.Context, in *createTenantInput) (*cre
 		return nil, err
 	}
 	h.tell(ctx, who, t, nil)
-	return &createdTenant{single: *h.answerTenant(t), Location: Mount + "/tenants/" + t.Slug}, nil
+	out := &createdTenant{ETag: etag(t.ID, t.Revision), Location: Mount + "/tenants/" + t.Slug}
+	out.Body.Data = h.show(t)
+	return out, nil
 }
 
-type oneTenant struct {
+// OneTenantInput names a tenant in the path.
+type OneTenantInput struct {
 	Slug string `path:"slug" doc:"The tenant's slug."`
 }
 
-func (h *Handler) getTenant(ctx context.Context, in *oneTenant) (*single[Tenant], error) {
+func (h *Handler) getTenant(ctx context.Context, in *OneTenantInput) (*Single[Tenant], error) {
 	t, err := tenant.BySlug(ctx, h.deps.Store, strings.ToLower(in.Slug))
 	if err != nil {
 		return nil, err
@@ -139,16 +147,16 @@ func (h *Handler) getTenant(ctx context.Context, in *oneTenant) (*single[Tenant]
 }
 
 type changeTenantInput struct {
-	oneTenant
-	conditional
+	OneTenantInput
+	Conditional
 	Body struct {
 		DisplayName string `json:"display_name" doc:"1 to 255 characters."`
 	}
 }
 
-func (h *Handler) changeTenant(ctx context.Context, in *changeTenantInput) (*single[Tenant], error) {
+func (h *Handler) changeTenant(ctx context.Context, in *changeTenantInput) (*Single[Tenant], error) {
 	who := callerOf(ctx)
-	before, err := h.expect(ctx, in.Slug, in.conditional)
+	before, err := h.expect(ctx, in.Slug, in.Conditional)
 	if err != nil {
 		return nil, err
 	}
@@ -165,21 +173,24 @@ func (h *Handler) changeTenant(ctx context.Context, in *changeTenantInput) (*sin
 }
 
 type setTenantStatusInput struct {
-	oneTenant
-	conditional
+	OneTenantInput
+	Conditional
 	Body struct {
 		Status string `json:"status" enum:"active,suspended,archived"`
 		Reason string `json:"reason,omitempty" maxLength:"500" doc:"Why, for the audit trail."`
 	}
 }
 
-func (h *Handler) setTenantStatus(ctx context.Context, in *setTenantStatusInput) (*single[Tenant], error) {
+func (h *Handler) setTenantStatus(ctx context.Context, in *setTenantStatusInput) (*Single[Tenant], error) {
 	who := callerOf(ctx)
-	before, err := h.expect(ctx, in.Slug, in.conditional)
+	before, err := h.expect(ctx, in.Slug, in.Conditional)
 	if err != nil {
 		return nil, err
 	}
-	t, err := tenant.SetStatus(ctx, h.deps.Store, before.Slug, tenant.Status(in.Body.Status), who.operator())
+	if _, err := tenant.SetStatus(ctx, h.deps.Store, before.Slug, tenant.Status(in.Body.Status), who.operator()); err != nil {
+		return nil, err
+	}
+	t, err := tenant.BySlug(ctx, h.deps.Store, before.Slug) // with the time of the change
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +203,7 @@ func (h *Handler) setTenantStatus(ctx context.Context, in *setTenantStatusInput)
 }
 
 // expect finds the tenant that is to be changed, in the state that the caller expects.
-func (h *Handler) expect(ctx context.Context, slug string, c conditional) (tenant.Tenant, error) {
+func (h *Handler) expect(ctx context.Context, slug string, c Conditional) (tenant.Tenant, error) {
 	t, err := tenant.BySlug(ctx, h.deps.Store, strings.ToLower(slug))
 	if err == nil && !c.matches(etag(t.ID, t.Revision)) {
 		err = tenant.ErrRevision
@@ -206,8 +217,8 @@ func (h *Handler) tell(ctx context.Context, who *caller, t tenant.Tenant, detail
 	who.changed(audit.Thing("tenant", t.ID.String()), detail)
 }
 
-func (h *Handler) answerTenant(t tenant.Tenant) *single[Tenant] {
-	out := &single[Tenant]{ETag: etag(t.ID, t.Revision)}
+func (h *Handler) answerTenant(t tenant.Tenant) *Single[Tenant] {
+	out := &Single[Tenant]{ETag: etag(t.ID, t.Revision)}
 	out.Body.Data = h.show(t)
 	return out
 }

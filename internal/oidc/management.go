@@ -133,7 +133,7 @@ func (p *Provider) APIClient(c echo.Context) (APIClient, error) {
 	}
 	found := APIClient{ID: claims.ClientID}
 	grantable, registered := GrantableManagementScopes(p.Tenant.Slug), strings.Fields(row.ResourcesScopes)
-	for _, scope := range strings.Fields(claims.Scope) {
+	for scope := range strings.FieldsSeq(claims.Scope) {
 		if isPlatformScope(scope) && !slices.Contains(grantable, scope) {
 			return APIClient{}, ErrPlatformScope
 		}

@@ -125,7 +125,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s.api = api.New(api.Deps{
 		Protocol: protocol, Store: s.store, Vault: vault, Base: base, Limiter: limiter, Cache: s.cache, Metrics: s.metrics, Log: o.Log, MultiTenant: mt.Enabled,
 	})
-	if s.echo, err = s.routes(protocol); err != nil {
+	if s.echo, err = s.routes(protocol); err != nil { //nolint:contextcheck // Requests bring their own.
 		s.Close()
 		return nil, fmt.Errorf("prepare routes: %w", err)
 	}
