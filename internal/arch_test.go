@@ -77,6 +77,7 @@ var fences = []fence{
 	{module: "github.com/riverqueue/river", code: []string{"internal/jobs"}},
 	{module: "github.com/redis/rueidis", code: []string{"internal/cache", "internal/ratelimit"}},
 	{module: "github.com/ory/fosite", code: []string{"internal/oidc"}},
+	{module: "github.com/danielgtaylor/huma", code: []string{"internal/api"}},
 	{
 		module: "github.com/labstack/echo",
 		code:   []string{"internal/server", "internal/oidc", "internal/pages", "internal/api"},

@@ -145,3 +145,18 @@ SELECT *
   FROM parako.clients
  WHERE tenant_id = @tenant_id
    AND audience = @audience::text;
+
+-- ClientOfToken is the client that a JSON Web Token of its own lets act: it is active, and the token was not revoked.
+-- name: ClientOfToken :one
+SELECT c.allowed_resources,
+       c.resources_scopes
+  FROM parako.clients AS c
+ WHERE c.tenant_id = @tenant_id
+   AND c.id = @id
+   AND c.active
+   AND NOT EXISTS (
+    SELECT
+      FROM parako.revoked_tokens AS r
+     WHERE r.tenant_id = @tenant_id
+       AND r.id = @token
+);

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"parako/internal/audit"
@@ -70,6 +71,7 @@ type administeredFlags struct {
 	set              *flag.FlagSet
 	resources        values
 	resourceScopes   *string
+	apiScopes        *string
 	internal, noPKCE *bool
 }
 
@@ -77,7 +79,9 @@ func newAdministeredFlags(set *flag.FlagSet) *administeredFlags {
 	f := &administeredFlags{
 		set:            set,
 		resourceScopes: set.String("resource-scopes", "", "the scopes it may ask for at a resource; '' for none"),
-		internal:       set.Bool("internal", false, "people are not asked for consent; --internal=false: they are"),
+		apiScopes: set.String("api-scopes", "",
+			"the scopes it may ask for at the Management API, such as 'parako:tenants:read'; stands for --resource "+oidc.ManagementResource+" and --resource-scopes"),
+		internal: set.Bool("internal", false, "people are not asked for consent; --internal=false: they are"),
 		noPKCE: set.Bool("no-pkce", false,
 			"excuse a client that authenticates from PKCE where the tenant does not demand it of all; --no-pkce=false: it is not excused"),
 	}
@@ -97,6 +101,8 @@ func (f *administeredFlags) apply(n *oidc.NewClient) bool {
 			}
 		case "resource-scopes":
 			n.ResourcesScopes = *f.resourceScopes
+		case "api-scopes":
+			n.AllowedResources, n.ResourcesScopes = []string{oidc.ManagementResource}, *f.apiScopes
 		case "internal":
 			n.Internal = *f.internal
 		case "no-pkce":
@@ -109,11 +115,28 @@ func (f *administeredFlags) apply(n *oidc.NewClient) bool {
 	return given
 }
 
+// checkAPIScopes refuses --api-scopes that the tenant cannot grant, or besides the flags that it stands for.
+func (p *process) checkAPIScopes(f *administeredFlags, slug string) error {
+	if *f.apiScopes == "" {
+		return nil
+	}
+	if f.resources != nil || *f.resourceScopes != "" {
+		return p.misuse(f.set, "--api-scopes stands for --resource and --resource-scopes: leave these out")
+	}
+	grantable := oidc.GrantableManagementScopes(slug)
+	for scope := range strings.FieldsSeq(*f.apiScopes) {
+		if !slices.Contains(grantable, scope) {
+			return p.misuse(f.set, "--api-scopes: %q is none that %s can grant; there are %s", scope, slug, strings.Join(grantable, " "))
+		}
+	}
+	return nil
+}
+
 func clientCreate(ctx context.Context, p *process, args []string) error {
 	flags := flag.NewFlagSet("parako client create", flag.ContinueOnError)
 	slug := flags.String("tenant", "", "the tenant's slug; default in single-tenant mode (required)")
 	name := flags.String("name", "", "the client_name people see (required)")
-	preset := flags.String("preset", "web", "web, spa, native, m2m, device or api_management")
+	preset := flags.String("preset", "web", "web, spa, native, m2m, device or api_management, the default with --api-scopes")
 	id := flags.String("client-id", "", "the client_id; a random UUID when it is left out")
 	method := flags.String("auth-method", "", "token_endpoint_auth_method, instead of the preset's")
 	scope := flags.String("scope", "", "the scopes it may ask for, instead of the preset's")
@@ -130,6 +153,14 @@ func clientCreate(ctx context.Context, p *process, args []string) error {
 	}
 	if err := p.required(flags, "tenant", "name"); err != nil {
 		return err
+	}
+	if err := p.checkAPIScopes(administered, *slug); err != nil {
+		return err
+	}
+	named := false
+	flags.Visit(func(flag *flag.Flag) { named = named || flag.Name == "preset" })
+	if *administered.apiScopes != "" && !named {
+		*preset = string(oidc.PresetAPIManagement)
 	}
 	n := oidc.NewClient{ID: *id, Preset: oidc.Preset(*preset), Actor: audit.Operator(operator)}
 	administered.apply(&n)
@@ -230,6 +261,9 @@ func clientUpdate(ctx context.Context, p *process, args []string) error {
 		return err
 	}
 	if err := p.required(flags, "tenant", "client-id"); err != nil {
+		return err
+	}
+	if err := p.checkAPIScopes(administered, *slug); err != nil {
 		return err
 	}
 	document := json.RawMessage("{}")

@@ -49,6 +49,7 @@ const (
 	KeyRevoked          Type = "key.revoked"
 	DataKeyRewrapped    Type = "data_key.rewrapped"
 	SettingsChanged     Type = "settings.changed"
+	APIRequest          Type = "api.request"
 
 	DomainAdded    Type = "domain.added"
 	DomainVerified Type = "domain.verified"

@@ -400,6 +400,40 @@ func (q *Queries) ClientList(ctx context.Context, arg ClientListParams) ([]Clien
 	return items, nil
 }
 
+const clientOfToken = `-- name: ClientOfToken :one
+SELECT c.allowed_resources,
+       c.resources_scopes
+  FROM parako.clients AS c
+ WHERE c.tenant_id = $1
+   AND c.id = $2
+   AND c.active
+   AND NOT EXISTS (
+    SELECT
+      FROM parako.revoked_tokens AS r
+     WHERE r.tenant_id = $1
+       AND r.id = $3
+)
+`
+
+type ClientOfTokenParams struct {
+	TenantID uuid.UUID
+	ID       string
+	Token    string
+}
+
+type ClientOfTokenRow struct {
+	AllowedResources []string
+	ResourcesScopes  string
+}
+
+// ClientOfToken is the client that a JSON Web Token of its own lets act: it is active, and the token was not revoked.
+func (q *Queries) ClientOfToken(ctx context.Context, arg ClientOfTokenParams) (ClientOfTokenRow, error) {
+	row := q.db.QueryRow(ctx, clientOfToken, arg.TenantID, arg.ID, arg.Token)
+	var i ClientOfTokenRow
+	err := row.Scan(&i.AllowedResources, &i.ResourcesScopes)
+	return i, err
+}
+
 const clientRenewRegistration = `-- name: ClientRenewRegistration :execrows
 UPDATE parako.clients
    SET registration_digest = $1,

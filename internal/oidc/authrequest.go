@@ -184,7 +184,7 @@ func (p *Provider) checkResources(r *authRequest) error {
 		return errTarget
 	}
 	for _, resource := range resources {
-		if !slices.Contains(r.client.AllowedResources, resource) {
+		if resource == ManagementResource || !slices.Contains(r.client.AllowedResources, resource) {
 			return errTarget
 		}
 	}

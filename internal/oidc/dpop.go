@@ -50,9 +50,9 @@ type proofClaims struct {
 	thumbprint string
 }
 
-// proofKey checks the DPoP header of a request and returns the thumbprint of the key it proves; empty: there is no header. path
-// is the endpoint's, token the access token that is presented with the proof, if one is. A proof is used up by this.
-func (p *Provider) proofKey(ctx context.Context, r *http.Request, path, token string) (string, error) {
+// proofKey checks the DPoP header of a request and returns the thumbprint of the key it proves; empty: there is no header. target
+// is the endpoint's address, token the access token that is presented with the proof, if one is. A proof is used up by this.
+func (p *Provider) proofKey(ctx context.Context, r *http.Request, target, token string) (string, error) {
 	headers := r.Header.Values("DPoP")
 	if len(headers) == 0 || !p.Settings.Features.OIDC.DPoP.Enabled {
 		return "", nil
@@ -64,7 +64,7 @@ func (p *Provider) proofKey(ctx context.Context, r *http.Request, path, token st
 	if err != nil {
 		return "", errProof.WithHint("It is a JWT of type dpop+jwt with an asymmetric signature and the public key in its header.").WithWrap(err)
 	}
-	if err := p.checkProof(proof, r.Method, p.URL(path), token); err != nil {
+	if err := p.checkProof(proof, r.Method, target, token); err != nil {
 		return "", err
 	}
 	fresh, err := p.spendOnce(ctx, "dpop", proof.thumbprint, proof.ID, p.deps.Now().Add(proofPastNonce+clockSkew))

@@ -59,11 +59,29 @@ func (h *clientCredentials) HandleTokenEndpointRequest(ctx context.Context, r fo
 		}
 	}
 	permitted := strings.Fields(allowed)
+	if r.GetGrantedAudience().Has(ManagementResource) {
+		return h.grantManagement(r, permitted)
+	}
 	for _, scope := range r.GetRequestedScopes() {
 		if !slices.Contains(permitted, scope) || slices.Contains(personScopes, scope) {
 			return fosite.ErrInvalidScope.WithHint("The client may not ask for one of the scopes.")
 		}
 		r.GrantScope(scope)
+	}
+	return nil
+}
+
+// grantManagement grants, of the scopes that are asked for, those that the client is registered for and that its tenant can
+// grant. Who asks for more gets less, and the answer says what (RFC 6749 section 3.3); who would get nothing is refused.
+func (h *clientCredentials) grantManagement(r fosite.AccessRequester, permitted []string) error {
+	grantable := GrantableManagementScopes(h.p.Tenant.Slug)
+	for _, scope := range r.GetRequestedScopes() {
+		if slices.Contains(permitted, scope) && slices.Contains(grantable, scope) {
+			r.GrantScope(scope)
+		}
+	}
+	if len(r.GetRequestedScopes()) > 0 && len(r.GetGrantedScopes()) == 0 {
+		return fosite.ErrInvalidScope.WithHint("The client may have none of the scopes.")
 	}
 	return nil
 }

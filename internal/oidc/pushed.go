@@ -36,7 +36,7 @@ func (h *Handler) push(c echo.Context) error {
 	}
 	ctx := c.Request().Context()
 	p.offerNonce(c)
-	jkt, err := p.proofKey(ctx, c.Request(), "/request", "")
+	jkt, err := p.proofKey(ctx, c.Request(), p.URL("/request"), "")
 	if err != nil {
 		return h.writeError(c, err)
 	}

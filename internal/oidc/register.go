@@ -38,9 +38,6 @@ const (
 // Presets lists them, in the order they are shown.
 var Presets = []Preset{PresetWeb, PresetSPA, PresetNative, PresetM2M, PresetDevice, PresetAPIManagement}
 
-// managementResource is the resource of the Management API.
-const managementResource = ownResources + "api:v1"
-
 // fill completes a description with what the preset decides. false: there is no such preset.
 func (p Preset) fill(n *NewClient) bool {
 	m := &n.ClientMetadata
@@ -61,7 +58,7 @@ func (p Preset) fill(n *NewClient) bool {
 		grants, responses, scope = []string{grantDevice, grantRefresh}, []string{}, "openid profile email offline_access"
 	case PresetAPIManagement:
 		grants, responses, scope = []string{grantClientCredentials}, []string{}, ""
-		resources = []string{managementResource}
+		resources = []string{ManagementResource}
 	default:
 		return false
 	}

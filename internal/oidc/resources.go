@@ -37,7 +37,8 @@ type resource struct {
 }
 
 // resourceServer finds what tokens for a resource are like: as the tenant says, else as the client says that the resource is,
-// else the defaults. What the tenant and its clients say is part of the snapshot: a change replaces the provider.
+// else the defaults. What the tenant and its clients say is part of the snapshot: a change replaces the provider. Of
+// the Management API a tenant decides the algorithm and the life of the tokens alone.
 func (p *Provider) resourceServer(ctx context.Context, identifier string) (resource, error) {
 	if known, ok := p.resources.Load(identifier); ok {
 		return known.(resource), nil //nolint:forcetypeassert // The map holds nothing else.
@@ -58,6 +59,9 @@ func (p *Provider) resourceServer(ctx context.Context, identifier string) (resou
 		return resource{}, err
 	} else if more.AccessTokenFormat != "" {
 		r.format = more.AccessTokenFormat
+	}
+	if identifier == ManagementResource {
+		r.format, r.scopes = settings.FormatJWT, GrantableManagementScopes(p.Tenant.Slug)
 	}
 	p.resources.Store(identifier, r)
 	return r, nil
@@ -102,6 +106,9 @@ func (p *Provider) aim(ctx context.Context, r fosite.AccessRequester, granted []
 		}
 		g.audience = asked
 	}
+	if slices.Contains(g.audience, ManagementResource) && (len(g.audience) > 1 || !grantsItself(r)) {
+		return errTarget.WithHint("A token for the Management API is for nothing else, and only client_credentials gives one.")
+	}
 	for _, identifier := range g.audience {
 		server, err := p.resourceServer(ctx, identifier)
 		if err != nil {
@@ -116,6 +123,12 @@ func (p *Provider) aim(ctx context.Context, r fosite.AccessRequester, granted []
 		}
 	}
 	return nil
+}
+
+// grantsItself reports whether the request is one of a client on its own behalf.
+func grantsItself(r fosite.Requester) bool {
+	a, ok := r.(fosite.AccessRequester)
+	return ok && a.GetGrantTypes().ExactOne(grantClientCredentials)
 }
 
 // tokenScopes are the scopes of an access token: without a resource all that were granted; with one those that exist there, and

@@ -45,7 +45,7 @@ func (h *Handler) token(c echo.Context) error {
 	}
 	g := newGrantSession()
 	p.offerNonce(c)
-	if g.proof, err = p.proofKey(ctx, r, "/token", ""); err != nil {
+	if g.proof, err = p.proofKey(ctx, r, p.URL("/token"), ""); err != nil {
 		return h.refuseToken(ctx, c, p, form, client{}, g, err)
 	}
 	request, err := p.oauth2.NewAccessRequest(ctx, r, g)

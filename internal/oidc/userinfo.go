@@ -37,7 +37,7 @@ func (h *Handler) userinfo(c echo.Context) error {
 	if err != nil {
 		return h.writeError(c, err)
 	}
-	if code, description, err := p.checkPossession(c, presented, row.AccessToken.Cnf, "/userinfo"); err != nil {
+	if code, description, err := p.checkPossession(c, presented, row.AccessToken.Cnf, p.URL("/userinfo")); err != nil {
 		return h.writeError(c, err)
 	} else if code != "" {
 		return challenge(c, p, http.StatusUnauthorized, code, description)
@@ -92,11 +92,10 @@ type presentation struct {
 	dpop bool
 }
 
-// presentedToken finds the access token of a request in one place (RFC 6750 section 2, RFC 9449 section 7.1). Tokens in the query
-// are refused: they end up in logs.
-func presentedToken(c echo.Context) (presentation, error) {
+// headerToken finds the access token in the header of a request (RFC 6750 section 2.1, RFC 9449 section 7.1). Tokens in the
+// query are refused: they end up in logs.
+func headerToken(r *http.Request) (presentation, error) {
 	var p presentation
-	r := c.Request()
 	if r.URL.Query().Has("access_token") {
 		return p, bearerError("Send the access token in the Authorization header, not in the query.")
 	}
@@ -111,6 +110,16 @@ func presentedToken(c echo.Context) (presentation, error) {
 			return p, bearerError("The Authorization header must carry a Bearer or DPoP token.")
 		}
 		p.token = strings.TrimSpace(value)
+	}
+	return p, nil
+}
+
+// presentedToken finds the access token of a request in one place, in its header or in its body (RFC 6750 section 2).
+func presentedToken(c echo.Context) (presentation, error) {
+	r := c.Request()
+	p, err := headerToken(r)
+	if err != nil {
+		return p, err
 	}
 	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); r.Method == http.MethodPost && media == "application/x-www-form-urlencoded" {
 		if err := r.ParseForm(); err != nil {
@@ -127,7 +136,7 @@ func presentedToken(c echo.Context) (presentation, error) {
 }
 
 // checkPossession checks that whoever presents a bound token has its key or certificate. The error code is empty when they do.
-func (p *Provider) checkPossession(c echo.Context, presented presentation, stored []byte, path string) (code, description string, err error) {
+func (p *Provider) checkPossession(c echo.Context, presented presentation, stored []byte, target string) (code, description string, err error) {
 	cnf, err := storedConfirmation(stored)
 	if err != nil {
 		return "", "", err
@@ -139,7 +148,7 @@ func (p *Provider) checkPossession(c echo.Context, presented presentation, store
 	}
 	if cnf.JKT != "" {
 		p.offerNonce(c)
-		jkt, err := p.proofKey(r.Context(), r, path, presented.token)
+		jkt, err := p.proofKey(r.Context(), r, target, presented.token)
 		if rfc, ok := asRFC(err); ok && rfc.CodeField < http.StatusInternalServerError {
 			return rfc.ErrorField, describe(rfc), nil
 		}

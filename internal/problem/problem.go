@@ -22,6 +22,7 @@ const (
 	NotFound     Kind = "not_found"    // 404
 	NotAllowed   Kind = "not_allowed"  // 405
 	Conflict     Kind = "conflict"     // 409
+	Stale        Kind = "stale"        // 412; the caller expected another state than there is
 	TooLarge     Kind = "too_large"    // 413
 	TooMany      Kind = "too_many"     // 429
 	Unavailable  Kind = "unavailable"  // 503
@@ -42,6 +43,8 @@ func (k Kind) Status() int {
 		return http.StatusMethodNotAllowed
 	case Conflict:
 		return http.StatusConflict
+	case Stale:
+		return http.StatusPreconditionFailed
 	case TooLarge:
 		return http.StatusRequestEntityTooLarge
 	case TooMany:

@@ -21,6 +21,7 @@ func TestStatus(t *testing.T) {
 		problem.NotFound:     http.StatusNotFound,
 		problem.NotAllowed:   http.StatusMethodNotAllowed,
 		problem.Conflict:     http.StatusConflict,
+		problem.Stale:        http.StatusPreconditionFailed,
 		problem.TooLarge:     http.StatusRequestEntityTooLarge,
 		problem.TooMany:      http.StatusTooManyRequests,
 		problem.Unavailable:  http.StatusServiceUnavailable,

@@ -74,11 +74,27 @@ func SocialCallback() Limit {
 	return Limit{Name: "social-callback", Burst: 20, Period: 5 * time.Minute}
 }
 
+// APIRead bounds the calls of the Management API that change nothing. Subject, as for the three below: the client_id.
+func APIRead() Limit { return Limit{Name: "api-read", Burst: 100, Period: time.Minute} }
+
+// APIWrite bounds calls that create or change something.
+func APIWrite() Limit { return Limit{Name: "api-write", Burst: 30, Period: time.Minute} }
+
+// APIDelete bounds calls that remove something.
+func APIDelete() Limit { return Limit{Name: "api-delete", Burst: 10, Period: time.Minute} }
+
+// APISensitive bounds calls that replace secrets or keys.
+func APISensitive() Limit { return Limit{Name: "api-sensitive", Burst: 3, Period: time.Minute} }
+
+// APIRefused bounds how many refused calls of a client are worth a row of the audit trail. Subject: the client_id.
+func APIRefused() Limit { return Limit{Name: "api-refused", Burst: 60, Period: time.Minute} }
+
 // All returns every limit there is, for documentation and for the label values of metrics.
 func All() []Limit {
 	return []Limit{
 		LoginIP(), LoginIdentifier(), LoginBruteIP(), Register(), RegisterRefused(), TokenRefused(), UserCodeIP(), UserCodeTenant(),
 		ClientRegistrationRefused(), SocialLogin(), SocialCallback(),
+		APIRead(), APIWrite(), APIDelete(), APISensitive(), APIRefused(),
 	}
 }
 

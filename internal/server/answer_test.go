@@ -101,7 +101,15 @@ func usual(r *echo.Route, o own) *question {
 			q.fields.Set(name, say(o))
 		}
 	}
-	if isJSON(r) {
+	if isAPI(r) && hasBody(r) {
+		say := bodies[r.Method+" "+r.Path]
+		if say == nil {
+			panic("say in bodies in matrix_test.go what a valid body of " + r.Method + " " + r.Path + " has")
+		}
+		for name, text := range say(o) {
+			q.fields.Set(name, text)
+		}
+	} else if isJSON(r) {
 		q.fields.Set("client_name", "The application")
 		q.fields.Set("redirect_uri", o.host.callback)
 		q.fields.Set("client_id", o.registered) // none where there is none yet
@@ -214,7 +222,7 @@ func flowOf(interaction string) string {
 // is wanted.
 func (m *matrix) own(t *testing.T, who caller, s shape, interaction bool) own {
 	t.Helper()
-	o := own{host: m.host, client: who.client, shape: s, sheet: m.sheet, script: m.script, userCode: m.userCode, interaction: uuid.New()}
+	o := own{host: m.host, client: who.client, shape: s, sheet: m.sheet, script: m.script, userCode: m.userCode, interaction: uuid.New(), ward: m.ward}
 	if who.person == nil && !interaction {
 		return o
 	}

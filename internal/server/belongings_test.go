@@ -29,6 +29,8 @@ type holdings struct {
 	code, access, refresh, idToken string
 	// bound is a person's access token for a resource; service and serviceBound are a client's own.
 	bound, service, serviceBound string
+	// api is a client's token for the Management API.
+	api string
 	// cookie and adminCookie are those of two sessions.
 	cookie, adminCookie string
 	// deviceCode and userCode are those of a request of a device that waits.
@@ -117,6 +119,7 @@ func hold(t *testing.T, a *app.App, m marked) holdings {
 	machine := p.as(m.M2M)
 	h.service = machine.post(t, "/token", "grant_type", "client_credentials").text("access_token")
 	h.serviceBound = machine.post(t, "/token", "grant_type", "client_credentials", "resource", m.resource).text("access_token")
+	h.api = p.as(m.keeper).post(t, "/token", "grant_type", "client_credentials", "resource", oidc.ManagementResource, "scope", m.keeper.ResourcesScopes).text("access_token")
 	revoked := machine.post(t, "/token", "grant_type", "client_credentials", "resource", m.resource).text("access_token")
 	expect(t, machine.post(t, "/token/revocation", "token", revoked), http.StatusOK, "")
 	expect(t, p.as(m.keyed).post(t, "/token", "grant_type", "client_credentials",
@@ -124,7 +127,7 @@ func hold(t *testing.T, a *app.App, m marked) holdings {
 	a.DB.Ask(t, m.ID, "SELECT seal_no::text FROM audit.seal($1)", m.ID)
 	for name, text := range map[string]string{
 		"code": h.code, "access token": h.access, "refresh token": h.refresh, "ID token": h.idToken, "token for a resource": h.bound,
-		"service's token": h.service, "service's token for a resource": h.serviceBound, "ETag": h.etags[0],
+		"service's token": h.service, "service's token for a resource": h.serviceBound, "token for the API": h.api, "ETag": h.etags[0],
 		"pushed request": h.pushed, "device code": h.deviceCode, "user code": h.userCode,
 		"registration token": h.registration,
 	} {
@@ -220,6 +223,8 @@ func (h holdings) belongings(t *testing.T, m, host marked) []belonging {
 		give("device code", load{grant: "=" + deviceGrant, field("device_code"): h.deviceCode}),
 		give("device code of its client", load{grant: "=" + deviceGrant, field("device_code"): h.deviceCode, field("client_id"): m.box.ID}),
 		give("user code", load{field("user_code"): h.userCode}),
+		give("slug", load{{inPath, "slug"}: m.Slug}),
+		give("slug with a program's token", load{{inPath, "slug"}: m.Slug, authorization: "Bearer " + h.api}),
 		give("initial access token", load{authorization: "Bearer " + h.initial}),
 		give("registered application", load{{inPath, "client_id"}: h.registered}),
 		give("registered application with its token", load{{inPath, "client_id"}: h.registered, authorization: "Bearer " + h.registration}),
@@ -256,7 +261,7 @@ func (h holdings) belongings(t *testing.T, m, host marked) []belonging {
 	all = append(all, renamed)
 	for kind, token := range map[string]string{
 		"access token": h.access, "refresh token": h.refresh, "ID token": h.idToken, "token for a resource": h.bound,
-		"service's token": h.service, "service's token for a resource": h.serviceBound,
+		"service's token": h.service, "service's token for a resource": h.serviceBound, "token for the API": h.api,
 	} {
 		all = append(all, give(kind+" to ask about", load{field("token"): token}), give(kind+" in the body", load{field("access_token"): token}),
 			belonging{kind + " in the header", load{authorization: "Bearer " + token}, load{authorization: "Bearer " + neverWas(token)}})

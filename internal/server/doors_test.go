@@ -17,6 +17,7 @@ var doors = map[string]string{
 	"github.com/riverqueue/river":         "jobs, which are rows: searchRows",
 	"github.com/redis/rueidis":            "keys, values and messages in Redis: searchRedis",
 	"github.com/labstack/echo/v4":         "answers: searchAnswers",
+	"github.com/danielgtaylor/huma/v2":    "answers, through echo: searchAnswers",
 	"github.com/prometheus/client_golang": "metrics: searchMetrics",
 	"github.com/ory/fosite":               "nothing: it is given no HTTP client, and its answers go through echo",
 	"github.com/BurntSushi/toml":          "",

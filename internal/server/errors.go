@@ -10,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"parako/internal/api"
 	"parako/internal/federation"
 	"parako/internal/oidc"
 	"parako/internal/problem"
@@ -21,16 +22,16 @@ import (
 type caller int
 
 const (
-	browser caller = iota // a page
-	program               // OAuth JSON (RFC 6749 section 5.2)
-	api                   // application/problem+json (RFC 9457)
+	browser  caller = iota // a page
+	program                // OAuth JSON (RFC 6749 section 5.2)
+	operator               // application/problem+json (RFC 9457)
 )
 
 // callerOf reads from the path who is asking: the API, a client at one of the protocol's endpoints, or a person.
 func callerOf(r *http.Request) caller {
 	path := r.URL.Path
 	if path == "/api" || strings.HasPrefix(path, "/api/") {
-		return api
+		return operator
 	}
 	rest, ok := strings.CutPrefix(path, oidc.Mount)
 	if !ok {
@@ -67,8 +68,8 @@ func (s *Server) renderError(err error, c echo.Context) {
 			c.Response().Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.RetryAfter.Seconds()))))
 		}
 		failed = c.JSON(trouble.Kind.Status(), map[string]string{"error": trouble.Message})
-	case callerOf(r) == api:
-		failed = writeProblem(c, trouble)
+	case callerOf(r) == operator:
+		failed = api.WriteProblem(c, trouble)
 	case callerOf(r) == program:
 		failed = oidc.WriteError(c, err)
 	default:
@@ -93,23 +94,4 @@ func fromEcho(err error) error {
 		return problem.New(problem.NotAllowed, "method_not_allowed", "This method is not allowed here.")
 	}
 	return err
-}
-
-// problemDocument is an error of the API (RFC 9457).
-type problemDocument struct {
-	Type      string `json:"type"`
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Detail    string `json:"detail"`
-	Instance  string `json:"instance"`
-	RequestID string `json:"request_id"`
-}
-
-func writeProblem(c echo.Context, p *problem.Error) error {
-	c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
-	c.Response().WriteHeader(p.Kind.Status())
-	return c.Echo().JSONSerializer.Serialize(c, problemDocument{
-		Type: "urn:parako:error:" + strings.ReplaceAll(p.Code, "_", "-"), Title: http.StatusText(p.Kind.Status()), Status: p.Kind.Status(),
-		Detail: p.Message, Instance: c.Request().URL.Path, RequestID: telemetry.RequestID(c.Request().Context()),
-	}, "")
 }

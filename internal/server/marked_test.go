@@ -44,6 +44,8 @@ type marked struct {
 	adminEmail      string
 	// keyed is a client that authenticates with key.
 	keyed oidc.Client
+	// keeper is a client of the Management API, with every scope that its tenant can grant.
+	keeper oidc.Client
 	// box is a device that people connect.
 	box oidc.Client
 	key *ecdsa.PrivateKey
@@ -130,6 +132,10 @@ func settle(t *testing.T, a *app.App, created tenant.Tenant, word string, n int)
 		m.M2M = register("m2m", service)
 		service.TokenEndpointAuthMethod, service.JWKS = "private_key_jwt", keys
 		m.keyed = register("keyed", service)
+		m.keeper = register("keeper", oidc.NewClient{
+			Preset: oidc.PresetAPIManagement, ResourcesScopes: strings.Join(oidc.GrantableManagementScopes(created.Slug), " "),
+			Secret: word + "-secret-of-keeper-" + secret.Token(),
+		})
 		m.box = register("box", oidc.NewClient{Preset: oidc.PresetDevice, ClientMetadata: oidc.ClientMetadata{Scope: "openid offline_access"}})
 		features := settings.Default().Features // as much as there is, as far as it changes nothing for who does not ask for it
 		turnOn(reflect.ValueOf(&features.OIDC).Elem())

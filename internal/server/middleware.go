@@ -26,7 +26,7 @@ const maxBody = 64 << 10
 
 // routes builds the public handler. The order of the middleware is the order of the list: identify the request, know its
 // tenant, and only then anything that could depend on it.
-func (s *Server) routes(protocol *oidc.Handler) *echo.Echo {
+func (s *Server) routes(protocol *oidc.Handler) (*echo.Echo, error) {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = s.clientIP
@@ -38,7 +38,7 @@ func (s *Server) routes(protocol *oidc.Handler) *echo.Echo {
 	e.GET("/readyz", s.readiness)
 	protocol.Mount(e)
 	s.pages.Mount(e)
-	return e
+	return e, s.api.Mount(e)
 }
 
 // headAsGet serves HEAD wherever GET is served. net/http leaves the body out by itself: it keeps the original request.

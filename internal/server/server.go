@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
+	"parako/internal/api"
 	"parako/internal/cache"
 	"parako/internal/config"
 	"parako/internal/directory"
@@ -60,6 +61,7 @@ type Server struct {
 	sealer   *sealer
 	pages    *pages.Handler
 	relay    *federation.Relay
+	api      *api.Handler
 	echo     *echo.Echo
 	secure   bool // the public URL is https
 	draining atomic.Bool
@@ -136,7 +138,13 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		s.Close()
 		return nil, fmt.Errorf("prepare pages: %w", err)
 	}
-	s.echo = s.routes(protocol)
+	s.api = api.New(api.Deps{
+		Protocol: protocol, Store: s.store, Vault: vault, Base: base, Limiter: limiter, Metrics: s.metrics, Log: o.Log, MultiTenant: mt.Enabled,
+	})
+	if s.echo, err = s.routes(protocol); err != nil { //nolint:contextcheck // Requests bring their own.
+		s.Close()
+		return nil, fmt.Errorf("prepare routes: %w", err)
+	}
 	return s, nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"sync"
@@ -152,7 +153,7 @@ func functions(t *testing.T) map[string]*function {
 
 func (p checked) function(t *testing.T, declared *ast.FuncDecl, lists map[types.Object][]string) *function {
 	t.Helper()
-	f := &function{}
+	f := &function{reads: p.bound(declared)}
 	take := func(kind string, name ast.Expr) {
 		names, ok := p.names(name, lists)
 		if !ok && ours(p.path) {
@@ -199,6 +200,41 @@ func (p checked) function(t *testing.T, declared *ast.FuncDecl, lists map[types.
 		return true
 	})
 	return f
+}
+
+// bound is what huma takes out of a request for an operation of the Management API: the parameters that the tags of its input
+// name, and the members of the body.
+func (p checked) bound(declared *ast.FuncDecl) (reads []reading) {
+	if !strings.HasPrefix(p.path, "parako/internal/api") || declared.Recv == nil || declared.Type.Params == nil {
+		return nil
+	}
+	var walk func(typ types.Type, body bool)
+	walk = func(typ types.Type, body bool) {
+		fields, ok := typ.Underlying().(*types.Struct)
+		if !ok {
+			return
+		}
+		for i := range fields.NumFields() {
+			field, tag := fields.Field(i), reflect.StructTag(fields.Tag(i))
+			for name, kind := range map[string]string{"query": "parameter", "path": "path", "header": "header", "cookie": "cookie"} {
+				if named := tag.Get(name); named != "" {
+					reads = append(reads, reading{kind, named, p.set.Position(declared.Pos())})
+				}
+			}
+			if member, _, _ := strings.Cut(tag.Get("json"), ","); body && member != "" {
+				reads = append(reads, reading{"parameter", member, p.set.Position(declared.Pos())})
+			}
+			if field.Embedded() || field.Name() == "Body" {
+				walk(field.Type(), body || field.Name() == "Body")
+			}
+		}
+	}
+	for _, parameter := range declared.Type.Params.List {
+		if pointer, ok := p.TypeOf(parameter.Type).(*types.Pointer); ok && strings.HasSuffix(pointer.Elem().String(), "Input") {
+			walk(pointer.Elem(), false)
+		}
+	}
+	return reads
 }
 
 // called is the full name of the function that is called; empty when it is a value.
@@ -319,6 +355,9 @@ func readBy(t *testing.T, all map[string]*function, handler string) map[[2]strin
 		}
 	}
 	follow(handler)
+	if strings.Contains(handler, "parako/internal/api.") {
+		follow("(*parako/internal/api.Handler).admit") // stands in front of it
+	}
 	for name := range all {
 		if name == onlyAtTheGateway {
 			continue

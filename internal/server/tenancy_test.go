@@ -136,9 +136,6 @@ func TestTenantResolution(t *testing.T) {
 			t.Run(name+" as "+caller.name, func(t *testing.T) {
 				t.Parallel()
 				status := tt.status
-				if tt.app == development && tt.host == "localhost" && tt.header == nil && caller.name == "API" {
-					status = 404 // The built-in tenant answers in development; it has no such resource.
-				}
 				resp := as(t, tt.app, tt.host, caller.path, tt.header)
 				if resp.Header.Get("X-Request-Id") == "" {
 					t.Error("no request id")
@@ -177,7 +174,7 @@ func as(t *testing.T, a *app.App, host, path string, header http.Header) app.Res
 }
 
 // answeredBy fails the test unless the tenant answered: its issuer in discovery, its name on the page of an unknown client,
-// and the API's own 404.
+// and the API's demand for a token.
 func answeredBy(t *testing.T, a *app.App, caller string, resp app.Response, slug string) {
 	t.Helper()
 	switch caller {
@@ -210,7 +207,7 @@ func answeredBy(t *testing.T, a *app.App, caller string, resp app.Response, slug
 			t.Errorf("%d, not the page of %s: %s", resp.StatusCode, name, resp.Text)
 		}
 	default:
-		if resp.StatusCode != http.StatusNotFound || !strings.Contains(resp.Text, "urn:parako:error:not-found") {
+		if resp.StatusCode != http.StatusUnauthorized || !strings.Contains(resp.Text, "urn:parako:error:unauthorized") {
 			t.Errorf("%d: %s", resp.StatusCode, resp.Text)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"parako/internal/dbsqlc/control"
 	"parako/internal/problem"
 	"parako/internal/store"
+	"parako/internal/telemetry"
 )
 
 // What creating a tenant can answer.
@@ -24,8 +25,12 @@ var (
 	ErrSlugTaken    = problem.New(problem.Conflict, "slug_taken", "A tenant with this slug exists. Choose another.")
 	ErrDomainTaken  = problem.New(problem.Conflict, "domain_taken", "Another tenant uses this domain.")
 	ErrDomainFormat = problem.New(problem.Invalid, "domain_format", "Domain must be a hostname without a scheme, port, or path.")
+	ErrProtected    = problem.New(problem.Forbidden, "tenant_protected", "The platform's own tenant cannot be changed.")
 	ErrDisplayName  = problem.New(problem.Invalid, "display_name_length", "A display name is 1 to 255 characters.")
 )
+
+// maxDisplayName is the most characters of a display name.
+const maxDisplayName = 255
 
 // New describes a tenant to create.
 type New struct {
@@ -56,7 +61,7 @@ func (n *New) normalise() error {
 		return ErrSlugReserved
 	case !slugFormat.MatchString(n.Slug) && n.Slug != PlatformsSlug:
 		return ErrSlugFormat
-	case n.DisplayName == "" || utf8.RuneCountInString(n.DisplayName) > 255:
+	case n.DisplayName == "" || utf8.RuneCountInString(n.DisplayName) > maxDisplayName:
 		return ErrDisplayName
 	}
 	return nil
@@ -240,7 +245,7 @@ func recordAbout(ctx context.Context, tx *store.PlatformTx, trail, target uuid.U
 	}
 	err = tx.AuditAppend(ctx, control.AuditAppendParams{
 		TenantID: trail, ID: eventID, Type: event, Status: "success", ActorType: "operator", ActorID: operator,
-		TargetType: "tenant", TargetID: target.String(), Detail: body,
+		TargetType: "tenant", TargetID: target.String(), RequestID: telemetry.RequestID(ctx), Detail: body,
 	})
 	if err != nil {
 		return fmt.Errorf("record %s: %w", event, err)

@@ -18,10 +18,10 @@ import (
 
 // What changing a tenant can answer besides what creating one can.
 var (
-	ErrProtected    = problem.New(problem.Forbidden, "tenant_protected", "The platform's own tenant cannot be changed.")
 	ErrStatus       = problem.New(problem.Invalid, "status_unknown", "A status is active, suspended or archived.")
 	ErrTransition   = problem.New(problem.Conflict, "status_transition", "An archived tenant cannot be suspended. Reactivate it first.")
 	ErrChanged      = problem.New(problem.Conflict, "tenant_changed", "The tenant was changed by somebody else at the same time. Look at it again.")
+	ErrRevision     = problem.New(problem.Stale, "precondition_failed", "The tenant has changed since it was read. Read it again and repeat the change.")
 	ErrIssuerFormat = problem.New(problem.Invalid, "issuer_format", "An issuer is a URL such as https://login.example.com/oidc: https, a host in lower case, a path without a final slash, and nothing else.")
 	ErrIssuerTaken  = problem.New(problem.Conflict, "issuer_taken", "This issuer is, or looks like, that of another tenant.")
 )
@@ -34,12 +34,15 @@ type Changes struct {
 	IssuerURL *string
 	// Base is the deployment's URL, against which an issuer is checked.
 	Base *url.URL
+	// Revision is the one that whoever asked has seen; nil: any.
+	Revision *int64
 	// Operator names who asked, for the audit trail.
 	Operator string
 }
 
 // Update changes what a tenant is called and records it. The slug is for life. ErrUnknown: there is no such tenant;
-// ErrProtected: it is the platform's own; and those of the values.
+// ErrProtected: it is the platform's own;
+// ErrRevision: it is not at the revision any more; and those of the values.
 func Update(ctx context.Context, s *store.Store, slug string, c Changes) (Tenant, error) {
 	t, err := BySlug(ctx, s, slug)
 	switch {
@@ -51,7 +54,7 @@ func Update(ctx context.Context, s *store.Store, slug string, c Changes) (Tenant
 	detail := map[string]string{}
 	if c.DisplayName != nil {
 		name := strings.TrimSpace(*c.DisplayName)
-		if name == "" || utf8.RuneCountInString(name) > 255 {
+		if name == "" || utf8.RuneCountInString(name) > maxDisplayName {
 			return Tenant{}, ErrDisplayName
 		}
 		c.DisplayName, detail["display_name"] = &name, name
@@ -66,16 +69,18 @@ func Update(ctx context.Context, s *store.Store, slug string, c Changes) (Tenant
 				return err
 			}
 		}
-		row, err = tx.TenantUpdate(ctx, control.TenantUpdateParams{ID: t.ID, DisplayName: c.DisplayName, IssuerURL: c.IssuerURL})
+		row, err = tx.TenantUpdate(ctx, control.TenantUpdateParams{ID: t.ID, DisplayName: c.DisplayName, IssuerURL: c.IssuerURL, Revision: c.Revision})
 		if err != nil {
 			return fmt.Errorf("update tenant: %w", err)
 		}
 		return record(ctx, tx, t.ID, "tenant.updated", c.Operator, detail)
 	})
-	if errors.Is(err, store.ErrNotFound) {
+	switch {
+	case errors.Is(err, store.ErrNotFound) && c.Revision != nil:
+		return Tenant{}, ErrRevision
+	case errors.Is(err, store.ErrNotFound):
 		return Tenant{}, ErrChanged
-	}
-	if err != nil {
+	case err != nil:
 		return Tenant{}, err
 	}
 	return fromControl(row), nil

@@ -198,7 +198,8 @@ DELETE FROM jobs.river_job
  WHERE args @> jsonb_build_object('tenant_id', @tenant_id::uuid)
    AND kind <> @but::text;
 
--- TenantUpdate changes what a tenant is called; an empty issuer_url is the computed one. No row: the tenant is protected.
+-- TenantUpdate changes what a tenant is called; an empty issuer_url is the computed one. No row: the tenant is
+-- protected, or not at the revision that was expected.
 -- name: TenantUpdate :one
    UPDATE parako.tenants
       SET display_name = coalesce(sqlc.narg(display_name), display_name),
@@ -208,6 +209,7 @@ DELETE FROM jobs.river_job
     WHERE id = @id
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
+      AND (sqlc.narg(revision)::bigint IS NULL OR revision = sqlc.narg(revision))
 RETURNING *;
 
 -- LocatorOfAnother says whether a name belongs to another tenant.

@@ -775,6 +775,7 @@ const tenantUpdate = `-- name: TenantUpdate :one
     WHERE id = $3
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
+      AND ($4::bigint IS NULL OR revision = $4)
 RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
 `
 
@@ -782,11 +783,18 @@ type TenantUpdateParams struct {
 	DisplayName *string
 	IssuerURL   *string
 	ID          uuid.UUID
+	Revision    *int64
 }
 
-// TenantUpdate changes what a tenant is called; an empty issuer_url is the computed one. No row: the tenant is protected.
+// TenantUpdate changes what a tenant is called; an empty issuer_url is the computed one. No row: the tenant is
+// protected, or not at the revision that was expected.
 func (q *Queries) TenantUpdate(ctx context.Context, arg TenantUpdateParams) (Tenant, error) {
-	row := q.db.QueryRow(ctx, tenantUpdate, arg.DisplayName, arg.IssuerURL, arg.ID)
+	row := q.db.QueryRow(ctx, tenantUpdate,
+		arg.DisplayName,
+		arg.IssuerURL,
+		arg.ID,
+		arg.Revision,
+	)
 	var i Tenant
 	err := row.Scan(
 		&i.ID,
