@@ -20,7 +20,7 @@ type Problem struct {
 	Title     string `json:"title" doc:"The kind in words."`
 	Status    int    `json:"status" doc:"The HTTP status."`
 	Detail    string `json:"detail" doc:"What went wrong here, for people."`
-	Instance  string `json:"instance" doc:"The path of the request."`
+	Instance  string `json:"instance" doc:"The path of the request, as a URI reference."`
 	RequestID string `json:"request_id" doc:"The id under which logs and the audit trail know the request."`
 
 	RequiredScopes []string     `json:"required_scopes,omitempty" doc:"With scope-insufficient: the scopes that the call needs."`
@@ -83,7 +83,7 @@ func invalid(faults ...FieldError) *Problem {
 // at is the problem of this request.
 func (p *Problem) at(c echo.Context) *Problem {
 	there := *p
-	there.Instance, there.RequestID = c.Request().URL.Path, telemetry.RequestID(c.Request().Context())
+	there.Instance, there.RequestID = c.Request().URL.EscapedPath(), telemetry.RequestID(c.Request().Context())
 	return &there
 }
 

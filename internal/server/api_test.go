@@ -132,7 +132,7 @@ func (p program) send(t *testing.T, r *http.Request) reply {
 	media := "application/json"
 	if got.StatusCode >= http.StatusBadRequest {
 		media = "application/problem+json"
-		want := map[string]any{"status": float64(got.StatusCode), "instance": r.URL.Path, "request_id": got.Header.Get("X-Request-Id")}
+		want := map[string]any{"status": float64(got.StatusCode), "instance": r.URL.EscapedPath(), "request_id": got.Header.Get("X-Request-Id")}
 		for name, value := range want {
 			if got.body[name] != value {
 				t.Errorf("%s %s: %s is %v, want %v", r.Method, r.URL.Path, name, got.body[name], value)

@@ -224,7 +224,10 @@ func (h holdings) belongings(t *testing.T, m, host marked) []belonging {
 		give("device code of its client", load{grant: "=" + deviceGrant, field("device_code"): h.deviceCode, field("client_id"): m.box.ID}),
 		give("user code", load{field("user_code"): h.userCode}),
 		give("slug", load{{inPath, "slug"}: m.Slug}),
-		give("slug with a program's token", load{{inPath, "slug"}: m.Slug, authorization: "Bearer " + h.api}),
+		{
+			"slug with a program's token", load{{inPath, "slug"}: m.Slug, authorization: "Bearer " + h.api},
+			load{{inPath, "slug"}: neverWas(m.Slug), authorization: "Bearer " + neverWas(h.api)},
+		},
 		give("initial access token", load{authorization: "Bearer " + h.initial}),
 		give("registered application", load{{inPath, "client_id"}: h.registered}),
 		give("registered application with its token", load{{inPath, "client_id"}: h.registered, authorization: "Bearer " + h.registration}),
