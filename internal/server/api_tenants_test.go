@@ -21,7 +21,7 @@ import (
 func TestAPIBodies(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
-	p := newProgram(t, a, platform(t, a), allTenants)
+	p := newProgram(t, a, onPlatform(t, a), allTenants)
 	token := p.token(t, allTenants)
 	long := strings.Repeat("x", 10<<10)
 	for name, tt := range map[string]struct {
@@ -77,7 +77,7 @@ func TestAPIBodies(t *testing.T) {
 func TestAPITenants(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
-	home := platform(t, a)
+	home := onPlatform(t, a)
 	p := newProgram(t, a, home, allTenants)
 	token := p.token(t, allTenants)
 	data := func(got reply) map[string]any {
@@ -187,7 +187,7 @@ func TestAPITenants(t *testing.T) {
 func TestAPIRecord(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
-	home := platform(t, a)
+	home := onPlatform(t, a)
 	p := newProgram(t, a, home, allTenants)
 	token, reader := p.token(t, allTenants), p.token(t, readTenants)
 	read := p.call(t, token, http.MethodGet, "/tenants", "")
@@ -223,7 +223,7 @@ func TestAPIRecord(t *testing.T) {
 func TestAPIPages(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
-	home := platform(t, a)
+	home := onPlatform(t, a)
 	p := newProgram(t, a, home, readTenants, "parako:tenants:write")
 	token := p.token(t, readTenants)
 	for _, slug := range []string{"delta", "bravo", "charlie"} {

@@ -60,8 +60,8 @@ func contract(t *testing.T, text string) validator.Validator {
 	return v
 }
 
-// platform is the platform's own tenant.
-func platform(t *testing.T, a *app.App) app.Tenant {
+// onPlatform is the platform's own tenant.
+func onPlatform(t *testing.T, a *app.App) app.Tenant {
 	t.Helper()
 	found, err := tenant.BySlug(t.Context(), a.Store, tenant.PlatformsSlug)
 	if err != nil {
@@ -180,7 +180,7 @@ func faults(got reply) (all []string) {
 // forged signs what claims say with a key of the tenant.
 func forged(t *testing.T, a *app.App, at app.Tenant, alg jose.SignatureAlgorithm, typ string, claims map[string]any) string {
 	t.Helper()
-	ring, err := keyring.Open(t.Context(), a.Store, a.Vault, at.ID)
+	ring, err := keyring.Open(t.Context(), a.Store, a.Vault, keyring.DefaultPolicy, at.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func forged(t *testing.T, a *app.App, at app.Tenant, alg jose.SignatureAlgorithm
 func TestAPIToken(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
-	home := platform(t, a)
+	home := onPlatform(t, a)
 	p := newProgram(t, a, home, readTenants)
 	good := p.token(t, readTenants)
 	claims := func(pairs ...any) map[string]any {
@@ -311,7 +311,7 @@ func TestAPIToken(t *testing.T) {
 func TestAPITokenEnds(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
-	home := platform(t, a)
+	home := onPlatform(t, a)
 	for name, end := range map[string]func(t *testing.T, p program, token string){
 		"it is revoked": func(t *testing.T, p program, token string) {
 			t.Helper()
@@ -402,7 +402,7 @@ func (p program) change(t *testing.T, change func(*oidc.NewClient)) {
 func TestAPIScopes(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
-	home := platform(t, a)
+	home := onPlatform(t, a)
 	t.Run("what is granted is what both sides allow", func(t *testing.T) {
 		t.Parallel()
 		p := newProgram(t, a, home, readTenants, "parako:stats:read", "reports.read")
@@ -514,7 +514,7 @@ func TestAPITokenAlgorithm(t *testing.T) {
 func TestAPITokenBound(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
-	p := newProgram(t, a, platform(t, a), readTenants)
+	p := newProgram(t, a, onPlatform(t, a), readTenants)
 	key := newKey(t, jose.ES256)
 	r := p.formRequest(t.Context(), "/token", edit(url.Values{}, "grant_type", "client_credentials", "resource", apiResource, "scope", readTenants))
 	r.Header.Set("DPoP", key.proof(t, http.MethodPost, p.tenant.Issuer+"/token"))
@@ -557,7 +557,7 @@ func TestAPITokenBound(t *testing.T) {
 func TestAPIRates(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
-	home := platform(t, a)
+	home := onPlatform(t, a)
 	p := newProgram(t, a, home, allTenants)
 	token := p.token(t, allTenants)
 	for _, tier := range []struct {
@@ -603,7 +603,7 @@ func TestAPIDocument(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
 	const golden = "../api/testdata/openapi.json"
-	p := newProgram(t, a, platform(t, a), readTenants)
+	p := newProgram(t, a, onPlatform(t, a), readTenants)
 	got := app.Get(t, a.Client(t), p.origin()+"/api/v1/openapi.json")
 	if got.StatusCode != http.StatusOK || got.Header.Get("Content-Type") != "application/json" {
 		t.Fatalf("%d %s", got.StatusCode, got.Header.Get("Content-Type"))
