@@ -222,7 +222,8 @@ func (h holdings) belongings(t *testing.T, m, host marked) []belonging {
 		give("user code", load{field("user_code"): h.userCode}),
 		give("slug", load{{inPath, "slug"}: m.Slug}),
 		{
-			"slug with a program's token", load{{inPath, "slug"}: m.Slug, authorization: "Bearer " + h.api},
+			"slug with a program's token",
+			load{{inPath, "slug"}: m.Slug, authorization: "Bearer " + h.api},
 			load{{inPath, "slug"}: neverWas(m.Slug), authorization: "Bearer " + neverWas(h.api)},
 		},
 		give("initial access token", load{authorization: "Bearer " + h.initial}),
