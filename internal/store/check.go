@@ -142,7 +142,7 @@ func (s *Store) Isolation(ctx context.Context) ([]Finding, error) {
 	}
 	close(left)
 	var mu sync.Mutex
-	var findings []Finding
+	findings := []Finding{}
 	var failed error
 	var asking sync.WaitGroup
 	for range lanes {

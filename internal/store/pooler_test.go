@@ -226,9 +226,13 @@ func TestStatementsSurviveAMigration(t *testing.T) {
 	db := testkit.NewDB(t)
 	acme := testkit.Tenant(t, db.Store(t), "acme").ID
 	direct, behind := open(t, db.Direct().Options("pool_max_conns=1")), open(t, pooled(t, db).Options("pool_max_conns=1"))
+	var version int64
 	put := func(s *store.Store) error {
 		return s.InTenant(t.Context(), acme, func(ctx context.Context, tx *store.Tx) error {
-			_, err := tx.SettingsPut(ctx, dbsqlc.SettingsPutParams{ID: uuid.New(), Section: "oidc", Value: json.RawMessage("{}")})
+			written, err := tx.SettingsPut(ctx, dbsqlc.SettingsPutParams{ID: uuid.New(), Section: "oidc", Value: json.RawMessage("{}"), Version: version})
+			if err == nil {
+				version = written
+			}
 			return err
 		})
 	}

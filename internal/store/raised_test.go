@@ -93,17 +93,17 @@ func TestChangesAreAnnouncedOnceCommitted(t *testing.T) {
 	store.Rollback(ctx)
 	expect("Begin and Rollback")
 
-	suspend := func(fault error) error {
+	set := func(was, status string, fault error) error {
 		return s.InPlatform(t.Context(), func(ctx context.Context, tx *store.PlatformTx) error {
-			_, err := tx.TenantSetStatus(ctx, control.TenantSetStatusParams{ID: f.umbra, Status: "suspended"})
+			_, err := tx.TenantSetStatus(ctx, control.TenantSetStatusParams{ID: f.umbra, Status: status, Was: was})
 			return errors.Join(err, fault)
 		})
 	}
-	if err := suspend(nil); err != nil {
+	if err := set("active", "suspended", nil); err != nil {
 		t.Fatal(err)
 	}
 	expect("the platform", "umbra 3")
-	if err := suspend(errBack); !errors.Is(err, errBack) {
+	if err := set("suspended", "active", errBack); !errors.Is(err, errBack) {
 		t.Fatal(err)
 	}
 	expect("the platform, taken back")
