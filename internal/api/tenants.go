@@ -135,7 +135,7 @@ func (h *Handler) createTenant(ctx context.Context, in *createTenantInput) (*cre
 	if err != nil {
 		return nil, err
 	}
-	h.tell(who, t, nil)
+	tell(who, t, nil)
 	out := &createdTenant{ETag: etag(t.ID, t.Revision), Location: Mount + "/tenants/" + t.Slug}
 	out.Body.Data = h.show(t)
 	return out, nil
@@ -178,7 +178,7 @@ func (h *Handler) changeTenant(ctx context.Context, in *changeTenantInput) (*Sin
 	if err != nil {
 		return nil, err
 	}
-	h.tell(who, t, nil)
+	tell(who, t, nil)
 	return h.answerTenant(t), nil
 }
 
@@ -208,7 +208,7 @@ func (h *Handler) setTenantStatus(ctx context.Context, in *setTenantStatusInput)
 	if in.Body.Reason != "" {
 		detail["reason"] = in.Body.Reason
 	}
-	h.tell(who, t, detail)
+	tell(who, t, detail)
 	return h.answerTenant(t), nil
 }
 
@@ -222,7 +222,7 @@ func (h *Handler) expect(ctx context.Context, slug string, c Conditional) (tenan
 }
 
 // tell has the record of the call name the tenant.
-func (h *Handler) tell(who *caller, t tenant.Tenant, detail map[string]string) {
+func tell(who *caller, t tenant.Tenant, detail map[string]string) {
 	who.changed(audit.Thing("tenant", t.ID.String()), detail)
 }
 

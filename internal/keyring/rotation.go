@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -387,9 +388,7 @@ func touch(ctx context.Context, tx *store.Tx) error {
 
 func recordKey(ctx context.Context, tx *store.Tx, event audit.Type, by audit.Party, r dbsqlc.SigningKey, more map[string]string) error {
 	detail := map[string]string{"alg": r.Alg}
-	for name, value := range more {
-		detail[name] = value
-	}
+	maps.Copy(detail, more)
 	return audit.Record(ctx, tx, audit.Event{
 		Type: event, Status: audit.Success, Actor: by, Target: audit.Thing("signing_key", r.Kid), Detail: detail,
 	})

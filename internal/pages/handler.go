@@ -242,7 +242,7 @@ func reason(p *problem.Error) ErrorReason {
 		return ErrorInactive
 	}
 	switch p.Kind {
-	case problem.Invalid, problem.Conflict, problem.TooLarge, problem.NotAllowed:
+	case problem.Invalid, problem.Conflict, problem.Stale, problem.TooLarge, problem.NotAllowed:
 		return ErrorRequest
 	case problem.Unauthorized, problem.Forbidden:
 		return ErrorForbidden

@@ -50,18 +50,19 @@ func (b Brand) Shell(locale string, sheet Stylesheet) Shell {
 func (r *Renderer) Stylesheet(b Brand) Stylesheet {
 	var css strings.Builder
 	css.WriteString(r.sheet.light)
-	root := declarations(r.sheet.tokens, r.sheet.lightColours, b.Light)
+	var root strings.Builder
+	root.WriteString(declarations(r.sheet.tokens, r.sheet.lightColours, b.Light))
 	for _, font := range []struct{ token, families, system string }{
 		{"sans", b.FontSans, "system-ui,sans-serif"},
 		{"heading", b.FontHeading, "system-ui,sans-serif"},
 		{"mono", b.FontMono, "ui-monospace,monospace"},
 	} {
 		if families := fontFamilies(font.families); families != "" {
-			root += "--font-" + font.token + ":" + families + "," + font.system + ";"
+			root.WriteString("--font-" + font.token + ":" + families + "," + font.system + ";")
 		}
 	}
-	if root != "" {
-		css.WriteString(":root{" + root + "}\n")
+	if root.Len() > 0 {
+		css.WriteString(":root{" + root.String() + "}\n")
 	}
 	css.WriteString(r.sheet.rest)
 	if root := declarations(r.sheet.tokens, r.sheet.darkColours, b.Dark); root != "" {

@@ -103,7 +103,7 @@ func (p Policy) trim(ctx context.Context, tx *store.Tx, user uuid.UUID) error {
 	if _, err := tx.UserForUpdate(ctx, dbsqlc.UserForUpdateParams{TenantID: tx.Tenant(), ID: user}); err != nil {
 		return fmt.Errorf("count sessions: %w", err)
 	}
-	surplus, err := tx.SessionSurplus(ctx, dbsqlc.SessionSurplusParams{TenantID: tx.Tenant(), UserID: user, Most: int32(p.Most)}) //nolint:gosec // The settings allow 1000.
+	surplus, err := tx.SessionSurplus(ctx, dbsqlc.SessionSurplusParams{TenantID: tx.Tenant(), UserID: user, Most: int32(p.Most)})
 	if err != nil {
 		return fmt.Errorf("count sessions: %w", err)
 	}

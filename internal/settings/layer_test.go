@@ -66,12 +66,12 @@ func TestLimits(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewDB(t).Store(t)
 	org := testkit.Tenant(t, s, "acme")
-	platform := shared(t, s, "security", `{"authentication": {
+	shared(t, s, "security", `{"authentication": {
 		"session": {"idle_timeout_minutes": 20, "absolute_timeout_hours": 0, "max_concurrent_sessions": 3, "bind_ip": true},
 		"password_policy": {"min_length": 12, "require_numbers": true},
 		"multi_factor": {"webauthn": {"user_verification": "required"}},
 		"signup": {"auto_approval": {"enabled": false}}}}`)
-	platform = shared(t, s, "notifications", `{"channels": {"sms": {"rate_limits": {"cooldown_seconds": 90}}}}`)
+	platform := shared(t, s, "notifications", `{"channels": {"sms": {"rate_limits": {"cooldown_seconds": 90}}}}`)
 	const session, passwords = "security.authentication.session.", "security.authentication.password_policy."
 	tests := map[string]struct {
 		section, document string
@@ -400,7 +400,7 @@ func TestSecrets(t *testing.T) {
 		}
 		return of
 	}
-	const plain = "hunter2 hunter2"
+	const plain = "hunter2, and more"
 	document := `{"email": {"smtp_host": "mail.acme.example", "smtp_password": "` + plain + `"}}`
 	if _, err := write(t, s, acme.ID, settings.Layer{}, settings.Change{Section: "integrations", Document: []byte(document)}); !errors.Is(err, settings.ErrNoSealer) {
 		t.Fatalf("a secret without a key = %v", err)
@@ -535,7 +535,7 @@ func TestExportThenImport(t *testing.T) {
 // stands. The values are drawn from what may be stored: beyond limits, but of the right type.
 func TestExplanationsAreTrue(t *testing.T) {
 	t.Parallel()
-	random := rand.New(rand.NewPCG(20261126, 5)) //nolint:gosec // The same run every time.
+	random := rand.New(rand.NewPCG(20261126, 5))
 	seen := map[settings.From]int{}
 	clamped := 0
 	for range 12 {

@@ -55,6 +55,7 @@ move what holds for the platform:
 | platform | cannot set it |
 
 What has no effect yet, because a part of the product is not there, cannot be set to anything but its default; the reason stands behind it.
+Details of such a part, such as its addresses and secrets, can be set ahead.
 Lists are replaced as a whole. Secrets are stored sealed, and shown as ` + "`" + settings.Masked + "`" + `, which written back keeps them.
 `)
 	for _, section := range settings.Sections {
@@ -199,7 +200,8 @@ func sameNames(t *testing.T, path string, schema map[string]any, value any) {
 			t.Errorf("%s.%s is described and not there", path, name)
 		}
 		if ok {
-			sameNames(t, path+"."+name, inner.(map[string]any), member)
+			below, _ := inner.(map[string]any)
+			sameNames(t, path+"."+name, below, member)
 		}
 	}
 	for name := range object {

@@ -27,9 +27,9 @@ type Protection struct {
 
 // RateLimiting bounds the requests of one address to one tenant.
 type RateLimiting struct {
-	Enabled           bool `json:"enabled" default:"true" limit:"floor" doc:"Whether an address may only make so many requests of this tenant."`
-	RequestsPerMinute int  `json:"requests_per_minute" default:"100" minimum:"1" maximum:"100000" limit:"ceiling" doc:"Requests of one address per minute, on average."`
-	WindowMinutes     int  `json:"window_minutes" default:"15" minimum:"1" maximum:"60" unit:"min" limit:"ceiling" doc:"The time over which the average counts: so many minutes' requests may come at once."`
+	Enabled           bool `json:"enabled" limit:"floor" awaits:"each endpoint has fixed limits, and none counts all requests yet" doc:"Whether an address may only make so many requests of this tenant."`
+	RequestsPerMinute int  `json:"requests_per_minute" default:"100" minimum:"1" maximum:"100000" limit:"ceiling" awaits:"each endpoint has fixed limits, and none counts all requests yet" doc:"Requests of one address per minute, on average."`
+	WindowMinutes     int  `json:"window_minutes" default:"15" minimum:"1" maximum:"60" unit:"min" limit:"ceiling" awaits:"each endpoint has fixed limits, and none counts all requests yet" doc:"The time over which the average counts: so many minutes' requests may come at once."`
 }
 
 // DeviceMatching is when a device counts as known.

@@ -159,7 +159,7 @@ type Integrations struct {
 
 // Email is how mail is sent. Without a host none is.
 type Email struct {
-	SMTPHost              string `json:"smtp_host" format:"host" doc:"The mail server that takes submissions. Private addresses are refused unless the operator has allowed them."`
+	SMTPHost              string `json:"smtp_host" format:"host" doc:"The mail server that takes submissions, once the server can send mail. Private addresses are refused unless the operator has allowed them."`
 	SMTPPort              int    `json:"smtp_port" default:"587" minimum:"1" maximum:"65535" doc:"Its port; 465 speaks TLS from the start, others STARTTLS."`
 	SMTPUsername          string `json:"smtp_username" maxLength:"255" doc:"The account; empty: none is used."`
 	SMTPPassword          Sealed `json:"smtp_password" doc:"The account's password."`
@@ -189,7 +189,7 @@ type Channels struct {
 
 // Channel is a way that is on or off.
 type Channel struct {
-	Enabled bool `json:"enabled" default:"true" doc:"Whether mail is sent at all."`
+	Enabled bool `json:"enabled" awaits:"the server cannot send mail yet" doc:"Whether mail is sent at all."`
 }
 
 // SMS is how text messages are sent.

@@ -352,7 +352,7 @@ func TestReleasedDomainIsKept(t *testing.T) {
 		if _, err := tenant.Create(ctx, n.store, tenant.New{Slug: "initech", DisplayName: "Initech", Domain: host}); !errors.Is(err, tenant.ErrDomainTaken) {
 			t.Errorf("Create during the quarantine: %v, want ErrDomainTaken", err)
 		}
-		n.leads(t, host, uuid.Nil)
+		n.leads(t, host, uuid.Nil) //nolint:contextcheck // It takes the test's.
 	}
 	taken()
 	n.db.Superuser(t, "UPDATE parako.tenant_locators SET reserved_until = reserved_until - interval '29 days 23 hours' WHERE name = $1", host)

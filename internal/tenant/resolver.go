@@ -242,7 +242,7 @@ func (v *Resolver) Serves(ctx context.Context, host string) (bool, error) {
 	slug, domain, err := v.split(host)
 	switch {
 	case err != nil:
-		return false, nil
+		return false, nil //nolint:nilerr // What is no host of ours is no host of a tenant.
 	case domain != "":
 		_, err = v.byDomain(ctx, domain, "")
 	case slug != "":
