@@ -200,10 +200,11 @@ func said(t *testing.T, fields url.Values) string {
 	t.Helper()
 	members := map[string]any{}
 	for name := range fields {
-		if strings.HasSuffix(name, "redirect_uri") {
-			members[name+"s"] = fields[name]
-		} else {
+		switch {
+		case !strings.HasSuffix(name, "redirect_uri"):
 			members[name] = fields.Get(name)
+		case !fields.Has(name + "s"): // What is put there under the name of the list counts.
+			members[name+"s"] = fields[name]
 		}
 	}
 	text, err := json.Marshal(members)

@@ -47,7 +47,7 @@ type holdings struct {
 // hold has the tenant give out one of everything, through its own endpoints.
 func hold(t *testing.T, a *app.App, m marked) holdings {
 	t.Helper()
-	if _, err := domainsOf(t, a).AddDomain(t.Context(), m.ID, "login."+m.Slug+".example", audit.Operator("test")); err != nil {
+	if _, err := domainsOf(t, a).AddDomain(t.Context(), m.ID, "claim."+strings.Trim(m.Slug, "_")+".example", audit.Operator("test")); err != nil {
 		t.Fatal(err)
 	}
 	for _, person := range []directory.User{m.User, m.admin} {
