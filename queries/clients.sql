@@ -146,11 +146,15 @@ SELECT *
  WHERE tenant_id = @tenant_id
    AND audience = @audience::text;
 
--- ClientOfToken is the client that a JSON Web Token of its own lets act: it is active, and the token was not revoked.
+-- ClientOfToken is the client that a JSON Web Token of its own, which is stored nowhere, lets act: it is active, and the token was not
+-- revoked, by itself or with everything of its tenant.
 -- name: ClientOfToken :one
 SELECT c.allowed_resources,
        c.resources_scopes
   FROM parako.clients AS c
+  JOIN parako.tenants AS t
+    ON t.id = @tenant_id
+   AND t.revoked_before < @issued_at
  WHERE c.tenant_id = @tenant_id
    AND c.id = @id
    AND c.active

@@ -178,14 +178,3 @@ UPDATE parako.access_tokens
 INSERT INTO parako.revoked_tokens (id, expires_at)
 VALUES (@id, @expires_at)
     ON CONFLICT (tenant_id, id) DO NOTHING;
-
--- TokenRevoked says whether a token that is stored nowhere was revoked: by itself, or with everything of its tenant.
--- name: TokenRevoked :one
-SELECT (t.revoked_before >= @issued_at::timestamptz OR EXISTS (
-    SELECT
-      FROM parako.revoked_tokens AS r
-     WHERE r.tenant_id = @tenant_id
-       AND r.id = @id
-))::boolean AS revoked
-  FROM parako.tenants AS t
- WHERE t.id = @tenant_id;

@@ -127,9 +127,3 @@ UPDATE parako.data_keys
        wrapped = @wrapped
  WHERE tenant_id = @tenant_id
    AND master_key_id = @before;
-
--- SigningKeyPublics returns the public half of every key there was: what was signed long ago is verified with it.
--- name: SigningKeyPublics :many
-SELECT public_jwk
-  FROM parako.signing_keys
- WHERE tenant_id = @tenant_id;

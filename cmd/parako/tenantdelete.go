@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"parako/internal/keyring"
 	"parako/internal/problem"
 	"parako/internal/tenant"
 )
@@ -150,17 +149,13 @@ func tenantCertificate(ctx context.Context, p *process, args []string) error {
 	if len(signed) == 0 {
 		return problem.New(problem.NotFound, "certificate_unknown", "There is no certificate of such a deletion.")
 	}
-	keys, err := tenant.PlatformKeys(ctx, s)
-	if err != nil {
-		return err
-	}
-	ring, err := keyring.Public(keys)
+	ring, err := pastKeys(ctx, s)
 	if err != nil {
 		return err
 	}
 	payload, err := ring.Verify(signed[0], tenant.CertificateType)
 	if err != nil {
-		return errors.New("the certificate was not signed by the platform, or was changed since")
+		return errors.New("no key of the platform of the last year signed this certificate as it is, or the key was revoked")
 	}
 	if *raw {
 		p.printf("%s\n", signed[0])

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"parako/internal/tenant"
 )
 
 // etag names a state of a thing (RFC 9110 section 8.8.3). That of another thing at the same revision has another name.
@@ -30,5 +32,10 @@ func (c Conditional) matches(current string) bool {
 	return slices.ContainsFunc(strings.Split(c.IfMatch, ","), func(tag string) bool { return strings.TrimSpace(tag) == current })
 }
 
-// asked reports whether the change depends on a state.
-func (c Conditional) asked() bool { return c.IfMatch != "" && strings.TrimSpace(c.IfMatch) != "*" }
+// at is the revision on which the change depends, given the tenant as it was when it matched; nil: none.
+func (c Conditional) at(t tenant.Tenant) *int64 {
+	if c.IfMatch == "" || strings.TrimSpace(c.IfMatch) == "*" {
+		return nil
+	}
+	return &t.Revision
+}

@@ -168,12 +168,8 @@ func (h *Handler) changeTenant(ctx context.Context, in *changeTenantInput) (*Sin
 	if err != nil {
 		return nil, err
 	}
-	var revision *int64
-	if in.asked() {
-		revision = &before.Revision
-	}
 	t, err := tenant.Update(ctx, h.deps.Store, before.Slug, tenant.Changes{
-		DisplayName: &in.Body.DisplayName, Revision: revision, Operator: who.operator(),
+		DisplayName: &in.Body.DisplayName, Revision: in.at(before), Operator: who.operator(),
 	})
 	if err != nil {
 		return nil, err
@@ -197,10 +193,7 @@ func (h *Handler) setTenantStatus(ctx context.Context, in *setTenantStatusInput)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := tenant.SetStatus(ctx, h.deps.Store, before.Slug, tenant.Status(in.Body.Status), who.operator()); err != nil {
-		return nil, err
-	}
-	t, err := tenant.BySlug(ctx, h.deps.Store, before.Slug) // with the time of the change
+	t, err := tenant.SetStatusAt(ctx, h.deps.Store, before.Slug, tenant.Status(in.Body.Status), in.at(before), who.operator())
 	if err != nil {
 		return nil, err
 	}

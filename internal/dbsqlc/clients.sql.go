@@ -404,19 +404,23 @@ const clientOfToken = `-- name: ClientOfToken :one
 SELECT c.allowed_resources,
        c.resources_scopes
   FROM parako.clients AS c
+  JOIN parako.tenants AS t
+    ON t.id = $1
+   AND t.revoked_before < $2
  WHERE c.tenant_id = $1
-   AND c.id = $2
+   AND c.id = $3
    AND c.active
    AND NOT EXISTS (
     SELECT
       FROM parako.revoked_tokens AS r
      WHERE r.tenant_id = $1
-       AND r.id = $3
+       AND r.id = $4
 )
 `
 
 type ClientOfTokenParams struct {
 	TenantID uuid.UUID
+	IssuedAt time.Time
 	ID       string
 	Token    string
 }
@@ -426,9 +430,15 @@ type ClientOfTokenRow struct {
 	ResourcesScopes  string
 }
 
-// ClientOfToken is the client that a JSON Web Token of its own lets act: it is active, and the token was not revoked.
+// ClientOfToken is the client that a JSON Web Token of its own, which is stored nowhere, lets act: it is active, and the token was not
+// revoked, by itself or with everything of its tenant.
 func (q *Queries) ClientOfToken(ctx context.Context, arg ClientOfTokenParams) (ClientOfTokenRow, error) {
-	row := q.db.QueryRow(ctx, clientOfToken, arg.TenantID, arg.ID, arg.Token)
+	row := q.db.QueryRow(ctx, clientOfToken,
+		arg.TenantID,
+		arg.IssuedAt,
+		arg.ID,
+		arg.Token,
+	)
 	var i ClientOfTokenRow
 	err := row.Scan(&i.AllowedResources, &i.ResourcesScopes)
 	return i, err

@@ -667,28 +667,3 @@ func (q *Queries) RevokedTokenCreate(ctx context.Context, arg RevokedTokenCreate
 	_, err := q.db.Exec(ctx, revokedTokenCreate, arg.ID, arg.ExpiresAt)
 	return err
 }
-
-const tokenRevoked = `-- name: TokenRevoked :one
-SELECT (t.revoked_before >= $1::timestamptz OR EXISTS (
-    SELECT
-      FROM parako.revoked_tokens AS r
-     WHERE r.tenant_id = $2
-       AND r.id = $3
-))::boolean AS revoked
-  FROM parako.tenants AS t
- WHERE t.id = $2
-`
-
-type TokenRevokedParams struct {
-	IssuedAt time.Time
-	TenantID uuid.UUID
-	ID       string
-}
-
-// TokenRevoked says whether a token that is stored nowhere was revoked: by itself, or with everything of its tenant.
-func (q *Queries) TokenRevoked(ctx context.Context, arg TokenRevokedParams) (bool, error) {
-	row := q.db.QueryRow(ctx, tokenRevoked, arg.IssuedAt, arg.TenantID, arg.ID)
-	var revoked bool
-	err := row.Scan(&revoked)
-	return revoked, err
-}

@@ -373,33 +373,6 @@ func (q *Queries) SigningKeyPromote(ctx context.Context, arg SigningKeyPromotePa
 	return result.RowsAffected(), nil
 }
 
-const signingKeyPublics = `-- name: SigningKeyPublics :many
-SELECT public_jwk
-  FROM parako.signing_keys
- WHERE tenant_id = $1
-`
-
-// SigningKeyPublics returns the public half of every key there was: what was signed long ago is verified with it.
-func (q *Queries) SigningKeyPublics(ctx context.Context, tenantID uuid.UUID) ([]json.RawMessage, error) {
-	rows, err := q.db.Query(ctx, signingKeyPublics, tenantID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []json.RawMessage
-	for rows.Next() {
-		var public_jwk json.RawMessage
-		if err := rows.Scan(&public_jwk); err != nil {
-			return nil, err
-		}
-		items = append(items, public_jwk)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const signingKeyPublish = `-- name: SigningKeyPublish :execrows
 INSERT INTO parako.signing_keys (id, kid, alg, status, promoted, public_jwk, private_key, promote_at)
 VALUES ($1, $2, $3, 'active', false, $4, $5, now() + make_interval(secs => $6::float8))

@@ -125,7 +125,7 @@ func (p *Provider) inspectRefresh(ctx context.Context, token string) (tokenInfo,
 }
 
 // inspectJWT checks a JSON Web Token of ours. One that belongs to a grant is stored, and asks its row; one of
-// client_credentials is not, and asks the list of revoked ones and what its tenant has revoked altogether, in whole seconds.
+// client_credentials is not, and asks its client.
 func (p *Provider) inspectJWT(ctx context.Context, token string) (tokenInfo, error) {
 	payload, err := p.keys.Verify(token, "at+jwt")
 	if err != nil {
@@ -140,16 +140,8 @@ func (p *Provider) inspectJWT(ctx context.Context, token string) (tokenInfo, err
 		info.ID = t.ID
 		return info, err
 	}
-	var revoked bool
-	err = p.askTenant(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
-		revoked, err = tx.TokenRevoked(ctx, dbsqlc.TokenRevokedParams{TenantID: tx.Tenant(), ID: t.ID, IssuedAt: time.Unix(t.IssuedAt, 0)})
-		return err
-	})
-	if err != nil {
+	if _, err := p.clientOfToken(ctx, t); err != nil {
 		return tokenInfo{}, err
-	}
-	if revoked {
-		return tokenInfo{}, store.ErrNotFound
 	}
 	cnf, err := storedConfirmation(t.Confirmation)
 	if err != nil {

@@ -163,10 +163,11 @@ func (p *Provider) managementToken(token string) (accessToken, error) {
 	return t, nil
 }
 
-// clientOfToken asks, in one statement, whether the client may still act and the token was not revoked. store.ErrNotFound: no.
+// clientOfToken asks, in one statement, whether the client of a token that is stored nowhere may still act, and whether the token was
+// revoked, or its tenant suspended since, in whole seconds. store.ErrNotFound: it is worth nothing any more.
 func (p *Provider) clientOfToken(ctx context.Context, t accessToken) (row dbsqlc.ClientOfTokenRow, err error) {
 	err = p.askTenant(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
-		row, err = tx.ClientOfToken(ctx, dbsqlc.ClientOfTokenParams{TenantID: tx.Tenant(), ID: t.ClientID, Token: t.ID})
+		row, err = tx.ClientOfToken(ctx, dbsqlc.ClientOfTokenParams{TenantID: tx.Tenant(), ID: t.ClientID, Token: t.ID, IssuedAt: time.Unix(t.IssuedAt, 0)})
 		return err
 	})
 	return row, err

@@ -270,11 +270,9 @@ func (h *Handler) platformTenant(c echo.Context) error {
 		PlatformShell: h.platformShell(c, v), Slug: t.Slug, Name: t.DisplayName, Status: string(t.Status), Issuer: t.Issuer(h.platform.Base, oidc.Mount),
 		Domain: t.Domain, Created: t.CreatedAt.UTC().Format("2006-01-02 15:04 MST"), Revision: t.Revision, Clients: counted(clients),
 	}
-	if view.MayChange && t.Slug != tenant.PlatformsSlug {
-		for _, s := range listedStatuses {
-			if s != t.Status {
-				view.Changes = append(view.Changes, StatusChange{Status: string(s), URL: statusURL(t.Slug, s)})
-			}
+	if view.MayChange {
+		for _, s := range t.Next() {
+			view.Changes = append(view.Changes, StatusChange{Status: string(s), URL: statusURL(t.Slug, s)})
 		}
 	}
 	if len(people) > platformPage {

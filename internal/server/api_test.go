@@ -74,6 +74,25 @@ func onPlatform(t *testing.T, a *app.App) app.Tenant {
 	return app.Tenant{Tenant: found, Issuer: found.Issuer(base, oidc.Mount)}
 }
 
+// TestAPITokenOfBeforeASuspension has a token outlive the suspension of its tenant, which nobody has noticed in between.
+func TestAPITokenOfBeforeASuspension(t *testing.T) {
+	t.Parallel()
+	a := app.New(t)
+	p := newProgram(t, a, a.Acme, "parako:users:read")
+	before := p.token(t, "parako:users:read")
+	if got := p.call(t, before, http.MethodGet, "/nothing", ""); got.StatusCode != http.StatusNotFound {
+		t.Fatalf("before: %d %s", got.StatusCode, got.Text)
+	}
+	for _, status := range []tenant.Status{tenant.Suspended, tenant.Active} {
+		if _, err := tenant.SetStatus(t.Context(), a.Store, a.Acme.Slug, status, "test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := p.call(t, before, http.MethodGet, "/nothing", ""); got.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a token of before: %d %s", got.StatusCode, got.Text)
+	}
+}
+
 const (
 	apiResource = "urn:parako:api:v1"
 	readTenants = "parako:tenants:read"

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -8,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"parako/internal/audit"
 	"parako/internal/keyring"
 	"parako/internal/oidc"
+	"parako/internal/store"
 	"parako/internal/tenant"
 	"parako/internal/testkit/app"
 )
@@ -307,5 +310,30 @@ func TestDeletedTenant(t *testing.T) {
 	answers(http.StatusOK)
 	if got := newParty(t, a, second, second.Web).userinfo(t, tokens.text("access_token")); got.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a token of the tenant that was deleted: %d %s", got.StatusCode, got.Text)
+	}
+}
+
+// TestTokenOfADisabledClient disables a client that has a token which is stored nowhere, and asks as the resource that it is for.
+func TestTokenOfADisabledClient(t *testing.T) {
+	t.Parallel()
+	a := app.New(t)
+	const resource = "urn:test:own"
+	service := webClient(t, a, a.Acme, func(n *oidc.NewClient) {
+		n.Preset, n.AllowedResources, n.ResourcesScopes, n.RedirectURIs = oidc.PresetM2M, []string{resource}, "read", nil
+		n.PostLogoutRedirectURIs, n.Scope = nil, ""
+	})
+	asks := newParty(t, a, a.Acme, webClient(t, a, a.Acme, func(n *oidc.NewClient) { n.Audience = resource }))
+	p := newParty(t, a, a.Acme, service)
+	token := p.post(t, "/token", "grant_type", "client_credentials", "resource", resource, "scope", "read").text("access_token")
+	for _, active := range []bool{true, false, true} {
+		err := a.Store.InTenant(t.Context(), a.Acme.ID, func(ctx context.Context, tx *store.Tx) error {
+			return oidc.SetClientActive(ctx, tx, service.ID, active, audit.Operator("test"))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := asks.post(t, "/token/introspection", "token", token); got.body["active"] != active {
+			t.Errorf("the client is active=%t, and its token: %s", active, got.Text)
+		}
 	}
 }

@@ -241,6 +241,9 @@ func TestPlatformPages(t *testing.T) {
 		resp = app.Post(t, p.browser, login.Request.URL.String()+"/login", url.Values{"identifier": {"olga"}, "password": {app.Password}})
 		at(t, resp, http.StatusOK, "/platform/tenants/acme/status?status=suspended", `id="status-form"`)
 		leads(t, p.post(t, "/platform/tenants/acme/status", "status", "archived"), "/platform/tenants/acme")
+		if archived := p.get(t, "/platform/tenants/acme"); !strings.Contains(archived.Text, "status=active") || strings.Contains(archived.Text, "status=suspended") {
+			t.Errorf("an archived tenant can become active and nothing else:\n%s", archived.Text)
+		}
 		// What is not dangerous asks for nothing.
 		p.Superuser(t, "UPDATE parako.sessions SET auth_time = auth_time - interval '16 minutes' WHERE user_id = $1", olga.ID)
 		at(t, p.get(t, "/platform/tenants/new"), http.StatusOK, "/platform/tenants/new", `id="tenant-form"`)

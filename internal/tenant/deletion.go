@@ -340,20 +340,3 @@ func Certificates(ctx context.Context, s *store.Store, name string) ([]string, e
 	}
 	return signed, err
 }
-
-// PlatformKeys is the key set of the platform's tenant with the keys that are not published any more: a certificate outlives them.
-func PlatformKeys(ctx context.Context, s *store.Store) ([]byte, error) {
-	home, err := BySlug(ctx, s, PlatformsSlug)
-	if err != nil {
-		return nil, err
-	}
-	var keys []json.RawMessage
-	err = s.AskTenant(ctx, home.ID, func(ctx context.Context, tx *store.Tx) (err error) {
-		keys, err = tx.SigningKeyPublics(ctx, tx.Tenant())
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(map[string]any{"keys": keys})
-}

@@ -91,7 +91,7 @@ type Domain struct {
 	Missing  *time.Time `json:"missing_since,omitempty"`
 	Failing  *time.Time `json:"failing_since,omitempty"`
 	Released *time.Time `json:"released_at,omitempty"`
-	// Revision is what a change made of the tenant's revision, for the hint to other instances; 0: it did not touch it.
+	// Revision is what a change made of the tenant's revision; 0: it did not touch it.
 	Revision int64 `json:"-"`
 }
 
@@ -597,6 +597,16 @@ func aDay() time.Duration {
 
 // claimHost takes a host for the tenant. The one conditional statement decides between two that want it.
 func claimHost(ctx context.Context, tx *store.PlatformTx, name string, id uuid.UUID) error {
+	if err := tx.LocatorLock(ctx, name); err != nil {
+		return fmt.Errorf("claim host: %w", err)
+	}
+	taken, err := tx.IssuerOfAnother(ctx, control.IssuerOfAnotherParams{Host: name, TenantID: id})
+	if err != nil {
+		return fmt.Errorf("claim host: %w", err)
+	}
+	if taken {
+		return ErrDomainTaken
+	}
 	n, err := tx.LocatorClaimHost(ctx, control.LocatorClaimHostParams{Name: name, TenantID: id})
 	if err != nil {
 		return fmt.Errorf("claim host: %w", err)

@@ -695,3 +695,45 @@ func TestHostsOfATenant(t *testing.T) {
 		t.Errorf("Serves without a database = %t, %v", got, err)
 	}
 }
+
+// TestHostOfAnothersIssuer has a tenant prove a host on which another has an issuer, and hosts whose names begin and end alike.
+func TestHostOfAnothersIssuer(t *testing.T) {
+	t.Parallel()
+	n := newNames(t)
+	issues := func(issuer string) {
+		t.Helper()
+		if _, err := tenant.Update(t.Context(), n.store, "globex", tenant.Changes{IssuerURL: &issuer, Base: n.Base, Operator: "test"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const host = "login.acme.example"
+	claimed := n.claim(t, n.acme, host)
+	for _, issuer := range []string{"https://" + host, "https://" + host + "/oidc", "https://" + host + ":8443/oidc"} {
+		issues(issuer)
+		if _, err := n.VerifyDomain(t.Context(), n.acme.ID, host, alice); !errors.Is(err, tenant.ErrDomainTaken) {
+			t.Errorf("beside the issuer %s: %v, want ErrDomainTaken", issuer, err)
+		}
+	}
+	n.verified(t, n.acme, host+".org")
+	n.verified(t, n.acme, "x."+host)
+	n.leads(t, host, uuid.Nil)
+	n.verified(t, n.globex, host) // It is its own.
+	issues("")
+	n.dns.Set(claimed.Record.Name, []string{claimed.Record.Value})
+	if _, err := n.VerifyDomain(t.Context(), n.acme.ID, host, alice); !errors.Is(err, tenant.ErrDomainTaken) {
+		t.Errorf("beside the domain: %v, want ErrDomainTaken", err)
+	}
+}
+
+// TestIssuersHostIsFree has a host proven once no issuer is on it any more.
+func TestIssuersHostIsFree(t *testing.T) {
+	t.Parallel()
+	n := newNames(t)
+	const host = "login.acme.example"
+	for _, issuer := range []string{"https://" + host + "/oidc", ""} {
+		if _, err := tenant.Update(t.Context(), n.store, "globex", tenant.Changes{IssuerURL: &issuer, Base: n.Base, Operator: "test"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.verified(t, n.acme, host)
+}

@@ -41,8 +41,7 @@ type Changes struct {
 }
 
 // Update changes what a tenant is called and records it. The slug is for life. ErrUnknown: there is no such tenant;
-// ErrProtected: it is the platform's own;
-// ErrRevision: it is not at the revision any more; and those of the values.
+// ErrProtected: it is the platform's own; ErrRevision: it is not at the revision any more; and those of the values.
 func Update(ctx context.Context, s *store.Store, slug string, c Changes) (Tenant, error) {
 	t, err := BySlug(ctx, s, slug)
 	switch {
@@ -75,15 +74,7 @@ func Update(ctx context.Context, s *store.Store, slug string, c Changes) (Tenant
 		}
 		return record(ctx, tx, t.ID, "tenant.updated", c.Operator, detail)
 	})
-	switch {
-	case errors.Is(err, store.ErrNotFound) && c.Revision != nil:
-		return Tenant{}, ErrRevision
-	case errors.Is(err, store.ErrNotFound):
-		return Tenant{}, ErrChanged
-	case err != nil:
-		return Tenant{}, err
-	}
-	return fromControl(row), nil
+	return changed(row, c.Revision, err)
 }
 
 // claimIssuer takes an issuer for the tenant and gives the former one back.
@@ -107,6 +98,9 @@ func claimIssuer(ctx context.Context, tx *store.PlatformTx, t Tenant, issuer str
 	}
 	if first, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/"); host == hostName(base.Hostname()) && first != t.Slug {
 		return ErrIssuerTaken
+	}
+	if err := tx.LocatorLock(ctx, host); err != nil {
+		return fmt.Errorf("find owner of host: %w", err)
 	}
 	taken, err := tx.LocatorOfAnother(ctx, control.LocatorOfAnotherParams{Kind: "host", Name: host, TenantID: t.ID})
 	if err != nil {
@@ -147,11 +141,24 @@ var transitions = map[Status][]Status{
 	Archived:  {Active},
 }
 
+// Next are the statuses that the tenant may be given.
+func (t Tenant) Next() []Status {
+	if t.Slug == PlatformsSlug || t.DeleteAfter != nil {
+		return nil
+	}
+	return transitions[t.Status]
+}
+
 // SetStatus suspends, archives or reactivates a tenant. Every instance acts on it within the bound of its poll; the
 // returned revision is the hint that makes them act at once. Whatever was issued before a change of status is dead after it:
 // a tenant comes back with its people, clients and settings, and nobody is signed in. Setting the status that is set does
 // nothing.
 func SetStatus(ctx context.Context, s *store.Store, slug string, status Status, operator string) (Tenant, error) {
+	return SetStatusAt(ctx, s, slug, status, nil, operator)
+}
+
+// SetStatusAt is SetStatus for whoever has seen the tenant at a revision, nil being any: ErrRevision when it has changed since.
+func SetStatusAt(ctx context.Context, s *store.Store, slug string, status Status, revision *int64, operator string) (Tenant, error) {
 	if _, known := transitions[status]; !known {
 		return Tenant{}, ErrStatus
 	}
@@ -170,16 +177,23 @@ func SetStatus(ctx context.Context, s *store.Store, slug string, status Status, 
 	}
 	var row control.Tenant
 	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
-		row, err = tx.TenantSetStatus(ctx, control.TenantSetStatusParams{ID: t.ID, Status: string(status), Was: string(t.Status)})
+		row, err = tx.TenantSetStatus(ctx, control.TenantSetStatusParams{ID: t.ID, Status: string(status), Was: string(t.Status), Revision: revision})
 		if err != nil {
 			return fmt.Errorf("set status of tenant: %w", err)
 		}
 		return record(ctx, tx, t.ID, "tenant.status_changed", operator, map[string]string{"from": string(t.Status), "to": string(status)})
 	})
-	if errors.Is(err, store.ErrNotFound) {
+	return changed(row, revision, err)
+}
+
+// changed is what a change of a tenant came to. No row: the tenant is not what the change was meant for.
+func changed(row control.Tenant, revision *int64, err error) (Tenant, error) {
+	switch {
+	case errors.Is(err, store.ErrNotFound) && revision != nil:
+		return Tenant{}, ErrRevision
+	case errors.Is(err, store.ErrNotFound):
 		return Tenant{}, ErrChanged
-	}
-	if err != nil {
+	case err != nil:
 		return Tenant{}, err
 	}
 	return fromControl(row), nil

@@ -161,3 +161,21 @@ func TestTransitions(t *testing.T) {
 		t.Errorf("%+v, %v; want it active after 7 changes", got, err)
 	}
 }
+
+// TestStatusAtARevision changes the status of a tenant that has changed since it was read.
+func TestStatusAtARevision(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	seen := testkit.Tenant(t, s, "acme").Revision
+	name := "Acme Ltd"
+	if _, err := tenant.Update(t.Context(), s, "acme", tenant.Changes{DisplayName: &name, Operator: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tenant.SetStatusAt(t.Context(), s, "acme", tenant.Suspended, &seen, "test"); !errors.Is(err, tenant.ErrRevision) {
+		t.Errorf("SetStatusAt an old revision: %v, want ErrRevision", err)
+	}
+	seen++
+	if got, err := tenant.SetStatusAt(t.Context(), s, "acme", tenant.Suspended, &seen, "test"); err != nil || got.Status != tenant.Suspended {
+		t.Errorf("SetStatusAt the revision it has = %+v, %v", got, err)
+	}
+}

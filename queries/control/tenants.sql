@@ -119,6 +119,7 @@ SELECT count(*)
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
       AND status = @was
+      AND (sqlc.narg(revision)::bigint IS NULL OR revision = sqlc.narg(revision))
       AND delete_after IS NULL
 RETURNING *;
 
@@ -219,6 +220,23 @@ SELECT EXISTS (
       FROM parako.tenant_locators AS l
      WHERE l.kind = @kind
        AND l.name = @name
+       AND l.tenant_id <> @tenant_id
+);
+
+-- LocatorLock keeps whoever else wants the host, or an issuer on it, waiting until the transaction ends.
+-- name: LocatorLock :exec
+SELECT pg_advisory_xact_lock(hashtextextended('parako host ' || @host::text, 0));
+
+-- IssuerOfAnother says whether another tenant has an issuer on the host, with any port and path. Served by tenant_locators_issuer_idx.
+-- name: IssuerOfAnother :one
+SELECT EXISTS (
+    SELECT
+      FROM parako.tenant_locators AS l
+     CROSS JOIN unnest(ARRAY['https://' || @host::text, 'http://' || @host::text]) AS o (origin)
+     WHERE l.kind = 'issuer'
+       AND l.name COLLATE "C" >= o.origin
+       AND l.name COLLATE "C" < o.origin || '{'
+       AND substr(l.name, length(o.origin) + 1, 1) IN ('', '/', ':')
        AND l.tenant_id <> @tenant_id
 );
 

@@ -59,6 +59,32 @@ func (q *Queries) Clock(ctx context.Context) (time.Time, error) {
 	return column_1, err
 }
 
+const issuerOfAnother = `-- name: IssuerOfAnother :one
+SELECT EXISTS (
+    SELECT
+      FROM parako.tenant_locators AS l
+     CROSS JOIN unnest(ARRAY['https://' || $1::text, 'http://' || $1::text]) AS o (origin)
+     WHERE l.kind = 'issuer'
+       AND l.name COLLATE "C" >= o.origin
+       AND l.name COLLATE "C" < o.origin || '{'
+       AND substr(l.name, length(o.origin) + 1, 1) IN ('', '/', ':')
+       AND l.tenant_id <> $2
+)
+`
+
+type IssuerOfAnotherParams struct {
+	Host     string
+	TenantID uuid.UUID
+}
+
+// IssuerOfAnother says whether another tenant has an issuer on the host, with any port and path. Served by tenant_locators_issuer_idx.
+func (q *Queries) IssuerOfAnother(ctx context.Context, arg IssuerOfAnotherParams) (bool, error) {
+	row := q.db.QueryRow(ctx, issuerOfAnother, arg.Host, arg.TenantID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const jobsForget = `-- name: JobsForget :exec
 DELETE FROM jobs.river_job
  WHERE args @> jsonb_build_object('tenant_id', $1::uuid)
@@ -201,6 +227,16 @@ type LocatorHoldParams struct {
 // LocatorHold keeps the slug and the hosts of a tenant from everybody for a while. They lead nowhere.
 func (q *Queries) LocatorHold(ctx context.Context, arg LocatorHoldParams) error {
 	_, err := q.db.Exec(ctx, locatorHold, arg.Holder, arg.HoldSeconds, arg.TenantID)
+	return err
+}
+
+const locatorLock = `-- name: LocatorLock :exec
+SELECT pg_advisory_xact_lock(hashtextextended('parako host ' || $1::text, 0))
+`
+
+// LocatorLock keeps whoever else wants the host, or an issuer on it, waiting until the transaction ends.
+func (q *Queries) LocatorLock(ctx context.Context, host string) error {
+	_, err := q.db.Exec(ctx, locatorLock, host)
 	return err
 }
 
@@ -678,20 +714,27 @@ const tenantSetStatus = `-- name: TenantSetStatus :one
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
       AND status = $3
+      AND ($4::bigint IS NULL OR revision = $4)
       AND delete_after IS NULL
 RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
 `
 
 type TenantSetStatusParams struct {
-	Status string
-	ID     uuid.UUID
-	Was    string
+	Status   string
+	ID       uuid.UUID
+	Was      string
+	Revision *int64
 }
 
 // TenantSetStatus changes the status, ends for good whatever was issued before, and makes every server instance notice. No row:
 // the tenant is protected, or its status is not what it was any more.
 func (q *Queries) TenantSetStatus(ctx context.Context, arg TenantSetStatusParams) (Tenant, error) {
-	row := q.db.QueryRow(ctx, tenantSetStatus, arg.Status, arg.ID, arg.Was)
+	row := q.db.QueryRow(ctx, tenantSetStatus,
+		arg.Status,
+		arg.ID,
+		arg.Was,
+		arg.Revision,
+	)
 	var i Tenant
 	err := row.Scan(
 		&i.ID,
