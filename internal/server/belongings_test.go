@@ -97,6 +97,7 @@ func hold(t *testing.T, a *app.App, m marked) holdings {
 	page := app.Get(t, p.browser, p.authorizeURL("prompt", "login"))
 	h.interaction = page.Request.URL.Path[strings.LastIndex(page.Request.URL.Path, "/")+1:]
 	h.flow = jar(p, flowOf(h.interaction))
+	a.Superuser(t, "UPDATE parako.interactions SET expires_at = now() + interval '1 hour' WHERE tenant_id = $1", m.ID)
 	h.sheet = regexp.MustCompile(`/static/([0-9a-f]+)/`).FindStringSubmatch(page.Text)[1]
 	page = app.Get(t, p.browser, p.authorizeURL("response_mode", "form_post", "prompt", "none"))
 	h.script = regexp.MustCompile(`/static/([0-9a-f]+/\w+\.js)`).FindStringSubmatch(page.Text)[1]

@@ -375,7 +375,12 @@ func (m *matrix) drive(t *testing.T, r *echo.Route) {
 	ways := m.ways(t, r)
 	cells := map[string][]cell{}
 	for i, who := range m.callers {
-		cells[who.name] = m.cellsOf(t, r, ways, i)
+		all := m.cellsOf(t, r, ways, i)
+		for n, c := range all {
+			if !raced || (n+i+m.turn)%5 == 0 { // The race detector looks for something else, and a part will do for that.
+				cells[who.name] = append(cells[who.name], c)
+			}
+		}
 	}
 	m.turn++
 	t.Run("as", func(t *testing.T) {
