@@ -151,6 +151,7 @@ func (tr trail) fillTheRest(t *testing.T) {
 			"INSERT INTO parako.revoked_tokens (id, expires_at) VALUES ('a', now()) RETURNING ''",
 			"INSERT INTO parako.tenant_domains (id, name, token) VALUES (gen_random_uuid(), 'login.example', 'a') RETURNING ''",
 			"INSERT INTO parako.logout_deliveries (id, client_id, user_id, session_id, expires_at) SELECT gen_random_uuid(), c.id, u.id, s.id, now() FROM parako.clients AS c, parako.users AS u, parako.sessions AS s RETURNING ''",
+			"INSERT INTO parako.mails (id, user_id, kind, expires_at) SELECT gen_random_uuid(), id, 'new_session', now() FROM parako.users RETURNING ''",
 		} {
 			tr.Ask(t, id, sql)
 		}

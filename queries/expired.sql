@@ -110,3 +110,12 @@ DELETE FROM parako.logout_deliveries AS d
                  WHERE e.tenant_id = @tenant_id
                    AND e.expires_at < @before
                  LIMIT @page_size);
+
+-- name: MailExpire :exec
+DELETE FROM parako.mails AS m
+ WHERE m.tenant_id = @tenant_id
+   AND m.id IN (SELECT e.id
+                  FROM parako.mails AS e
+                 WHERE e.tenant_id = @tenant_id
+                   AND e.expires_at < @before
+                 LIMIT @page_size);

@@ -50,6 +50,7 @@ func commands() []command {
 		{"user", "administer a tenant's people: create, list, show, update, disable, enable", users},
 		{"admin", "the same as user create: create-user", admin},
 		{"logout", "single sign-out: failures", logouts},
+		{"mail", "mail to people: test, failures", mail},
 		{"keys", "the keys of tenants, and the master key: list, rotate, promote, revoke, retire, rotate-master", keys},
 	}
 }

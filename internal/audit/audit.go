@@ -36,6 +36,7 @@ const (
 	UserCodeRefused     Type = "device.code_refused"
 	LoggedOut           Type = "logout"
 	LogoutUndelivered   Type = "logout.undelivered"
+	MailUnsent          Type = "mail.unsent"
 	ClientCreated       Type = "client.created"
 	ClientChanged       Type = "client.changed"
 	ClientDeleted       Type = "client.deleted"

@@ -163,6 +163,27 @@ func (q *Queries) LogoutDeliveryExpire(ctx context.Context, arg LogoutDeliveryEx
 	return err
 }
 
+const mailExpire = `-- name: MailExpire :exec
+DELETE FROM parako.mails AS m
+ WHERE m.tenant_id = $1
+   AND m.id IN (SELECT e.id
+                  FROM parako.mails AS e
+                 WHERE e.tenant_id = $1
+                   AND e.expires_at < $2
+                 LIMIT $3)
+`
+
+type MailExpireParams struct {
+	TenantID uuid.UUID
+	Before   time.Time
+	PageSize int32
+}
+
+func (q *Queries) MailExpire(ctx context.Context, arg MailExpireParams) error {
+	_, err := q.db.Exec(ctx, mailExpire, arg.TenantID, arg.Before, arg.PageSize)
+	return err
+}
+
 const pushedRequestExpire = `-- name: PushedRequestExpire :exec
 DELETE FROM parako.pushed_requests AS r
  WHERE r.tenant_id = $1

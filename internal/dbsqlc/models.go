@@ -207,6 +207,21 @@ type LogoutDelivery struct {
 	ExpiresAt time.Time
 }
 
+// A job of schema jobs leads to each row. It is gone when the mail server has taken the mail; failed_at is set when that was given up. The address is the one that the person has when it is sent.
+type Mail struct {
+	TenantID  uuid.UUID
+	ID        uuid.UUID
+	UserID    uuid.UUID
+	Kind      string
+	Detail    json.RawMessage
+	Attempts  int32
+	LastError string
+	CreatedAt time.Time
+	TriedAt   *time.Time
+	FailedAt  *time.Time
+	ExpiresAt time.Time
+}
+
 // id is the digest of the request_uri; request is the validated request as a form. spent_at is set when a code is issued.
 type PushedRequest struct {
 	TenantID  uuid.UUID

@@ -19,6 +19,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
+	"parako/internal/message"
 	"parako/internal/oidc"
 	"parako/internal/store"
 	"parako/internal/telemetry"
@@ -50,6 +51,9 @@ type Deps struct {
 	Vault    tenant.Vault
 	Pool     *oidc.Pool
 	Domains  *tenant.Registrar
+	Mail     *message.Sender
+	Composer *message.Composer
+	Metrics  *telemetry.Metrics
 	Log      *slog.Logger
 	// Grace is how long jobs in progress may take at the end. What is cut off is done again by whoever comes first.
 	Grace time.Duration
@@ -93,6 +97,7 @@ func (d Deps) client() (*river.Client[pgx.Tx], error) {
 	river.AddWorker(all, &keyWorker[rotationArgs]{deps: d})
 	river.AddWorker(all, &keyWorker[promotionArgs]{deps: d})
 	river.AddWorker(all, &keyWorker[retirementArgs]{deps: d})
+	river.AddWorker(all, &mailWorker{deps: d})
 	river.AddWorker(all, &purgeWorker{deps: d})
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Schema: schema, Workers: all, Logger: slog.New(quiet{d.Log.Handler()}), Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},

@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/hex"
 	"log/slog"
 	"net/http"
@@ -24,7 +25,9 @@ import (
 
 	"parako/internal/dbsqlc"
 	"parako/internal/directory"
+	"parako/internal/i18n"
 	"parako/internal/jobs"
+	"parako/internal/message"
 	"parako/internal/oidc"
 	"parako/internal/outbound"
 	"parako/internal/secret"
@@ -109,6 +112,8 @@ type world struct {
 	user   uuid.UUID
 	client oidc.Client
 	dns    *testkit.DNS
+	// roots prove who mail servers are.
+	roots *x509.CertPool
 	// changed receives the tenants whose new revision the instances are told of.
 	changed chan uuid.UUID
 
@@ -204,6 +209,15 @@ func (w *world) run(t *testing.T) (stop func()) {
 		t.Fatal(err)
 	}
 	outside := outbound.New(outbound.Options{Loopback: true})
+	mail := outbound.New(outbound.Options{Loopback: true, Roots: w.roots})
+	catalog, err := i18n.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	composer, err := message.NewComposer(catalog)
+	if err != nil {
+		t.Fatal(err)
+	}
 	deps := oidc.Deps{
 		Store: s, Vault: w.vault, Base: &url.URL{Scheme: "https", Host: "id.example"}, MultiTenant: true, Outbound: outside,
 		Keys: oidc.NewKeyCache(outside, time.Now), Metrics: telemetry.NewMetrics(), Log: log, Now: time.Now,
@@ -218,7 +232,8 @@ func (w *world) run(t *testing.T) (stop func()) {
 		domains := w.registrar()
 		domains.Store = s
 		ended <- jobs.Run(ctx, jobs.Deps{
-			Store: s, Registry: tenant.NewRegistry(s, log, time.Now), Vault: w.vault, Pool: pool, Domains: domains, Log: log, Grace: time.Minute,
+			Store: s, Registry: tenant.NewRegistry(s, log, time.Now), Vault: w.vault, Pool: pool, Domains: domains,
+			Mail: message.NewSender(mail), Composer: composer, Metrics: deps.Metrics, Log: log, Grace: time.Minute,
 		})
 	}()
 	return func() {
@@ -227,6 +242,7 @@ func (w *world) run(t *testing.T) (stop func()) {
 			t.Error(err)
 		}
 		outside.Close()
+		mail.Close()
 		s.Close()
 	}
 }

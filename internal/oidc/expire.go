@@ -33,6 +33,7 @@ func (p *Provider) Expire(ctx context.Context) error {
 			q.ClientAssertionExpire(ctx, dbsqlc.ClientAssertionExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.RegistrationTokenExpire(ctx, dbsqlc.RegistrationTokenExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.LogoutDeliveryExpire(ctx, dbsqlc.LogoutDeliveryExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
+			q.MailExpire(ctx, dbsqlc.MailExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.SessionExpire(ctx, dbsqlc.SessionExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 		)
 	})

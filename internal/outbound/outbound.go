@@ -4,7 +4,8 @@
 //
 // It refuses anything but https, addresses that are not public, redirects, proxies of the environment, answers over a
 // megabyte, and patience beyond five seconds. The address is checked when the connection is made, so that a name cannot
-// resolve to one address for the check and to another for the call (DNS rebinding). Start reading at [Client.Get].
+// resolve to one address for the check and to another for the call (DNS rebinding). Mail servers of tenants are reached with
+// [Client.Dial], which holds to the same addresses. Start reading at [Client.Get].
 package outbound
 
 import (
@@ -47,14 +48,15 @@ type Options struct {
 
 // Client calls addresses. It is safe for concurrent use.
 type Client struct {
-	o    Options
-	http *http.Client
+	o      Options
+	dialer *net.Dialer
+	http   *http.Client
 }
 
 // New makes a Client.
 func New(o Options) *Client {
 	c := &Client{o: o}
-	dialer := &net.Dialer{Timeout: Timeout, ControlContext: c.control}
+	c.dialer = &net.Dialer{Timeout: Timeout, ControlContext: c.control}
 	c.http = &http.Client{
 		Timeout: Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -62,8 +64,8 @@ func New(o Options) *Client {
 		},
 		Transport: &http.Transport{
 			Proxy:                  nil, // A proxy of the environment would make the calls in our place, unchecked.
-			DialContext:            dialer.DialContext,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.Roots},
+			DialContext:            c.dialer.DialContext,
+			TLSClientConfig:        c.TLS(""),
 			ForceAttemptHTTP2:      true,
 			MaxConnsPerHost:        8,
 			MaxIdleConns:           32,
@@ -73,6 +75,20 @@ func New(o Options) *Client {
 	}
 	return c
 }
+
+// Dial connects to an address (host:port) for a protocol other than HTTP, such as that of mail. ErrRefused, or what the network
+// said.
+func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return c.dialer.DialContext(ctx, network, address)
+}
+
+// TLS is how to speak TLS with the server of this name.
+func (c *Client) TLS(name string) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.o.Roots, ServerName: name}
+}
+
+// Local reports whether this machine may be called, as in development.
+func (c *Client) Local() bool { return c.o.Loopback }
 
 // control refuses a connection to an address that may not be called. The dialer has resolved the name by then.
 func (c *Client) control(_ context.Context, _, address string, _ syscall.RawConn) error {

@@ -33,12 +33,10 @@ type Handler struct {
 	neutral   Stylesheet
 }
 
-// NewHandler parses the templates and makes a Handler. An error is a broken template or message file.
-func NewHandler(protocol *oidc.Handler, logins *signin.Logins, cookies session.Cookies, log *slog.Logger, platform Platform) (*Handler, error) {
-	catalog, err := i18n.New()
-	if err != nil {
-		return nil, err
-	}
+// NewHandler parses the templates and makes a Handler. An error is a broken template.
+func NewHandler(
+	catalog *i18n.Catalog, protocol *oidc.Handler, logins *signin.Logins, cookies session.Cookies, log *slog.Logger, platform Platform,
+) (*Handler, error) {
 	renderer, err := NewRenderer(catalog)
 	if err != nil {
 		return nil, err

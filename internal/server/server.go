@@ -25,7 +25,9 @@ import (
 	"parako/internal/directory"
 	"parako/internal/factor"
 	"parako/internal/federation"
+	"parako/internal/i18n"
 	"parako/internal/jobs"
+	"parako/internal/message"
 	"parako/internal/oidc"
 	"parako/internal/outbound"
 	"parako/internal/pages"
@@ -62,6 +64,8 @@ type Server struct {
 	pages    *pages.Handler
 	relay    *federation.Relay
 	api      *api.Handler
+	mail     *message.Sender
+	composer *message.Composer
 	echo     *echo.Echo
 	secure   bool // the public URL is https
 	draining atomic.Bool
@@ -134,7 +138,17 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		logins.Slack = developmentSlack
 	}
 	forPlatform := pages.Platform{Store: s.store, Passwords: passwords, Base: base, Now: time.Now}
-	if s.pages, err = pages.NewHandler(protocol, logins, cookies, o.Log, forPlatform); err != nil {
+	catalog, err := i18n.New()
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	s.mail = message.NewSender(outside)
+	if s.composer, err = message.NewComposer(catalog); err != nil {
+		s.Close()
+		return nil, err
+	}
+	if s.pages, err = pages.NewHandler(catalog, protocol, logins, cookies, o.Log, forPlatform); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("prepare pages: %w", err)
 	}
@@ -274,7 +288,8 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 // work does jobs until ctx is done and those in progress have ended.
 func (s *Server) work(ctx context.Context) {
 	err := jobs.Run(ctx, jobs.Deps{
-		Store: s.store, Registry: s.registry, Vault: s.vault, Pool: s.pool, Domains: s.domains, Log: s.o.Log, Grace: s.o.Config.ShutdownGrace,
+		Store: s.store, Registry: s.registry, Vault: s.vault, Pool: s.pool, Domains: s.domains, Mail: s.mail, Composer: s.composer,
+		Metrics: s.metrics, Log: s.o.Log, Grace: s.o.Config.ShutdownGrace,
 	})
 	if err != nil {
 		s.o.Log.ErrorContext(ctx, "jobs_ended", "error", err.Error())

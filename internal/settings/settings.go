@@ -159,7 +159,7 @@ type Integrations struct {
 
 // Email is how mail is sent. Without a host none is.
 type Email struct {
-	SMTPHost              string `json:"smtp_host" format:"host" doc:"The mail server that takes submissions, once the server can send mail. Private addresses are refused unless the operator has allowed them."`
+	SMTPHost              string `json:"smtp_host" format:"host" doc:"The mail server that takes submissions; empty: no mail is sent. Private addresses are refused unless the operator has allowed them."`
 	SMTPPort              int    `json:"smtp_port" default:"587" minimum:"1" maximum:"65535" doc:"Its port; 465 speaks TLS from the start, others STARTTLS."`
 	SMTPUsername          string `json:"smtp_username" maxLength:"255" doc:"The account; empty: none is used."`
 	SMTPPassword          Sealed `json:"smtp_password" doc:"The account's password."`
@@ -189,7 +189,7 @@ type Channels struct {
 
 // Channel is a way that is on or off.
 type Channel struct {
-	Enabled bool `json:"enabled" awaits:"the server cannot send mail yet" doc:"Whether mail is sent at all."`
+	Enabled bool `json:"enabled" default:"true" doc:"Whether mail is sent at all, given a mail server in integrations.email."`
 }
 
 // SMS is how text messages are sent.
@@ -212,6 +212,6 @@ type SMSLimits struct {
 // NotificationDefaults hold for people who have not chosen.
 type NotificationDefaults struct {
 	SecurityAlerts       bool `json:"security_alerts" awaits:"the server sends no alerts yet" doc:"Whether people hear of changes to their account."`
-	NewSessionAlerts     bool `json:"new_session_alerts" awaits:"the server sends no alerts yet" doc:"Whether people hear of new sessions."`
+	NewSessionAlerts     bool `json:"new_session_alerts" default:"true" doc:"Whether people get a mail about a sign-in in a new browser session, at an address that was proven to be theirs."`
 	AllowUserPreferences bool `json:"allow_user_preferences" awaits:"the server sends no alerts yet" doc:"Whether people may choose themselves."`
 }

@@ -11,11 +11,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+	"github.com/mileusna/useragent"
 
 	"parako/internal/audit"
 	"parako/internal/dbsqlc"
 	"parako/internal/directory"
 	"parako/internal/factor"
+	"parako/internal/message"
 	"parako/internal/problem"
 	"parako/internal/ratelimit"
 	"parako/internal/session"
@@ -63,6 +65,8 @@ type Attempt struct {
 	// Token is the session the browser holds already; empty: none.
 	Token  string
 	Policy session.Policy
+	// Tell says that the person is told by mail of a session that is new.
+	Tell   bool
 	Origin audit.Origin
 }
 
@@ -212,7 +216,7 @@ func (l *Logins) signIn(ctx context.Context, a Attempt, who func(context.Context
 // startOrRenew keeps the browser's session when the same person proves it again, and ends another person's.
 func startOrRenew(ctx context.Context, tx *store.Tx, a Attempt, p session.Proof) (session.Session, string, error) {
 	if a.Token == "" {
-		return session.Start(ctx, tx, p, a.Policy)
+		return a.start(ctx, tx, p)
 	}
 	old, err := session.Find(ctx, tx, a.Token, a.Policy)
 	switch {
@@ -226,7 +230,33 @@ func startOrRenew(ctx context.Context, tx *store.Tx, a Attempt, p session.Proof)
 			return session.Session{}, "", err
 		}
 	}
-	return session.Start(ctx, tx, p, a.Policy)
+	return a.start(ctx, tx, p)
+}
+
+// start begins a session, and tells the person if that is wanted.
+func (a Attempt) start(ctx context.Context, tx *store.Tx, p session.Proof) (session.Session, string, error) {
+	s, token, err := session.Start(ctx, tx, p, a.Policy)
+	if err != nil || !a.Tell || !p.User.EmailVerified {
+		return s, token, err
+	}
+	return s, token, message.Queue(ctx, tx, message.Letter{User: p.User.ID, Kind: message.NewSession, Detail: map[string]string{
+		"time": tx.Now().UTC().Format("2006-01-02 15:04 MST"), "device": device(p.UserAgent), "ip": p.IP,
+	}})
+}
+
+// maxDevice bounds the name of a device, in bytes.
+const maxDevice = 100
+
+// device names the browser and the system that a User-Agent header claims, such as Firefox, Linux; empty: it claims none.
+func device(userAgent string) string {
+	claims := useragent.Parse(userAgent)
+	var parts []string
+	for _, part := range []string{claims.Name, claims.OS} {
+		if part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return audit.Printable(strings.Join(parts, ", "), maxDevice)
 }
 
 // failed records a failed login, with the account when there is one, and returns why. What was typed is not kept: it may be a

@@ -26,6 +26,9 @@ const (
 	JobKeyRetirement Job = "key_retirement" // a key that only verifies is erased, and later removed
 )
 
+// JobMail sends a mail; its row is one of mails.
+const JobMail Job = "mail"
+
 // JobPurge removes the tenant whose job it is; its row is that of the tenant.
 const JobPurge Job = "tenant_purge"
 

@@ -58,6 +58,7 @@ type Metrics struct {
 	tokenErrors *prometheus.CounterVec
 	rateLimited *prometheus.CounterVec
 	logouts     *prometheus.CounterVec
+	mails       *prometheus.CounterVec
 
 	methods, reasons, factors, grants, tokenErrorTypes allowed
 }
@@ -92,6 +93,7 @@ func NewMetrics() *Metrics {
 		tokens:      counters("token_issued_total", "Successful answers of the token endpoint.", "grant_type"),
 		tokenErrors: counters("token_error_total", "Refusals of the token endpoint.", "error_type", "grant_type"),
 		rateLimited: counters("rate_limited_total", "Attempts refused by a rate limit.", "limit"),
+		mails:       counters("mail_total", "Attempts to hand a mail to a mail server.", "result"),
 		logouts:     counters("logout_delivery_total", "Attempts to tell a client that a session has ended.", "result"),
 
 		methods: allow(http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
@@ -111,7 +113,7 @@ func NewMetrics() *Metrics {
 	info.WithLabelValues(version()).Set(1)
 	m.registry.MustRegister(
 		m.requests, m.hints, m.poolSize, m.poolCapacity, m.poolHits, m.poolMisses, m.poolBuilds, m.poolBuildTime, m.poolEvictions, m.logins,
-		m.tokens, m.tokenErrors, m.rateLimited, m.logouts, info,
+		m.tokens, m.tokenErrors, m.rateLimited, m.logouts, m.mails, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	for _, result := range []string{"success", "failure"} { // so that the first failure is an increase, not a new series
@@ -119,6 +121,9 @@ func NewMetrics() *Metrics {
 	}
 	for _, result := range []LogoutResult{LogoutDelivered, LogoutDropped, LogoutFailed, LogoutRefused, LogoutAbandoned} {
 		m.logouts.WithLabelValues(string(result))
+	}
+	for _, result := range []MailResult{MailSent, MailDropped, MailFailed, MailAbandoned} {
+		m.mails.WithLabelValues(string(result))
 	}
 	return m
 }
@@ -203,6 +208,20 @@ const (
 func (m *Metrics) LogoutDelivery(result LogoutResult) {
 	m.logouts.WithLabelValues(string(result)).Inc()
 }
+
+// MailResult is what came of an attempt to send a mail.
+type MailResult string
+
+// The results. A mail that failed is tried again; the others are the last of it.
+const (
+	MailSent      MailResult = "sent"
+	MailDropped   MailResult = "dropped" // nobody is to get it any more
+	MailFailed    MailResult = "failed"
+	MailAbandoned MailResult = "abandoned"
+)
+
+// Mail records an attempt to send a mail.
+func (m *Metrics) Mail(result MailResult) { m.mails.WithLabelValues(string(result)).Inc() }
 
 // RegisterRedis makes redis_available 1 while available returns true. Call it once; available must be quick and safe
 // for concurrent use.
