@@ -88,12 +88,18 @@ func (s *Sender) Send(ctx context.Context, to Server, m Mail) error {
 	if err != nil {
 		return err
 	}
-	client, err := s.client(to)
+	var line net.Conn // The library does not hang up when the conversation fails at its beginning.
+	client, err := s.client(to, func(conn net.Conn) { line = conn })
 	if err != nil {
 		return &Failure{Reason: "The settings of the mail server are wrong: " + err.Error(), cause: err}
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	defer func() {
+		if line != nil {
+			_ = line.Close()
+		}
+	}()
 	session, err := client.DialToSMTPClientWithContext(ctx)
 	if err != nil {
 		return notConnected(err)
@@ -106,12 +112,20 @@ func (s *Sender) Send(ctx context.Context, to Server, m Mail) error {
 	return notTaken(err)
 }
 
-func (s *Sender) client(to Server) (*mail.Client, error) {
+// client knows how to speak with the server. It tells of the connection it makes.
+func (s *Sender) client(to Server, made func(net.Conn)) (*mail.Client, error) {
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := s.out.Dial(ctx, network, address)
+		if err == nil {
+			made(conn)
+		}
+		return conn, err
+	}
 	config := s.out.TLS(to.Host)
 	config.InsecureSkipVerify = to.AnyCertificate // The setting says so, and the platform can forbid it.
 	options := []mail.Option{
 		mail.WithPort(to.Port), mail.WithTimeout(timeout), mail.WithTLSConfig(config), mail.WithoutNoop(), mail.WithoutRset(),
-		mail.WithTLSPolicy(mail.TLSMandatory), mail.WithDialContextFunc(s.out.Dial),
+		mail.WithTLSPolicy(mail.TLSMandatory), mail.WithDialContextFunc(dial),
 	}
 	if name := domainOf(to.From); name != "" {
 		options = append(options, mail.WithHELO(name))
@@ -119,13 +133,12 @@ func (s *Sender) client(to Server) (*mail.Client, error) {
 	switch {
 	case to.Port == implicitTLS:
 		options = append(options, mail.WithSSL(), mail.WithDialContextFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := s.out.Dial(ctx, network, address)
+			conn, err := dial(ctx, network, address)
 			if err != nil {
 				return nil, err
 			}
 			secured := tls.Client(conn, config)
 			if err := secured.HandshakeContext(ctx); err != nil {
-				_ = conn.Close()
 				return nil, fmt.Errorf("speak TLS: %w", err)
 			}
 			return secured, nil
