@@ -70,8 +70,10 @@ func (h *Handler) Mount(e *echo.Echo) error {
 	g.GET(document, h.serveDocument)
 	a := humaecho.NewWithGroup(e, g, h.config())
 	describeRefusals(a)
+	h.mountSchema(a)
 	if h.deps.MultiTenant {
 		h.mountTenants(a)
+		h.mountConfig(a)
 	}
 	for _, r := range e.Routes() {
 		if name := h.handlers[r.Method+" "+r.Path]; name != "" {

@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
-
-	"parako/internal/tenant"
 )
 
 // etag names a state of a thing (RFC 9110 section 8.8.3). That of another thing at the same revision has another name.
@@ -32,10 +30,10 @@ func (c Conditional) matches(current string) bool {
 	return slices.ContainsFunc(strings.Split(c.IfMatch, ","), func(tag string) bool { return strings.TrimSpace(tag) == current })
 }
 
-// at is the revision on which the change depends, given the tenant as it was when it matched; nil: none.
-func (c Conditional) at(t tenant.Tenant) *int64 {
+// at is the number of the state on which the change depends, given that which matched; nil: it depends on none.
+func (c Conditional) at(matched int64) *int64 {
 	if c.IfMatch == "" || strings.TrimSpace(c.IfMatch) == "*" {
 		return nil
 	}
-	return &t.Revision
+	return &matched
 }

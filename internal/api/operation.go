@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"reflect"
@@ -44,6 +45,8 @@ const (
 	messageRate     = "The client has called too often. Wait before the next call."
 	messageJSON     = "The body of the request must be one JSON document."
 	messageTooLarge = "The request body is too large."
+	messageCursor   = "is not a cursor of this list"
+	messageMissing  = "required query parameter is missing"
 	messageMedia    = "The body of the request must be application/json."
 )
 
@@ -119,18 +122,25 @@ func describeRefusals(a huma.API) {
 	a.OpenAPI().Components.Responses = responses
 }
 
-// describe adds the example of a refusal to the responses, under the name.
+// describe adds the example of a refusal to the responses, under the name. A response that many operations have becomes one of its
+// own with what it had.
 func describe(a huma.API, responses map[string]*huma.Response, name string, example *Problem, path string) {
 	document := *example
 	document.Instance, document.RequestID = path, "0197d6c1-6b0a-7c33-9a53-0c2f1f1a7b11"
 	r := responses[name]
-	if r == nil {
-		r = &huma.Response{
+	if r == nil || r.Ref != "" {
+		own := &huma.Response{
 			Description: http.StatusText(example.Status), Headers: map[string]*huma.Param{},
 			Content: map[string]*huma.MediaType{mediaProblem: {
 				Schema: huma.SchemaFromType(a.OpenAPI().Components.Schemas, reflect.TypeFor[Problem]()), Examples: map[string]*huma.Example{},
 			}},
 		}
+		if r != nil {
+			shared := a.OpenAPI().Components.Responses[refusalName(example.Status)]
+			maps.Copy(own.Headers, shared.Headers)
+			maps.Copy(own.Content[mediaProblem].Examples, shared.Content[mediaProblem].Examples)
+		}
+		r = own
 		responses[name] = r
 	}
 	r.Content[mediaProblem].Examples[example.Type[len(urn):]] = &huma.Example{Summary: example.Title, Value: &document}

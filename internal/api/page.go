@@ -87,7 +87,7 @@ func (h *Handler) readCursor(who *caller, list, after string) (map[string]string
 	if after == "" {
 		return nil, nil //nolint:nilnil // No members: the beginning.
 	}
-	refused := invalid(FieldError{"after", "is not a cursor of this list"})
+	refused := invalid(FieldError{Field: "after", Message: messageCursor})
 	if len(after) > maxCursor {
 		return nil, refused
 	}

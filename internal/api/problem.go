@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -8,7 +9,9 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"parako/internal/problem"
+	"parako/internal/settings"
 	"parako/internal/telemetry"
+	"parako/internal/tenant"
 )
 
 // mediaProblem is the media type of errors (RFC 9457 section 3).
@@ -32,6 +35,7 @@ type Problem struct {
 type FieldError struct {
 	Field   string `json:"field" doc:"The member, the parameter, or (root)."`
 	Message string `json:"message"`
+	Limit   any    `json:"limit,omitempty" doc:"With constraint-violation: what the platform allows."`
 }
 
 // Error implements error, and with GetStatus huma.StatusError.
@@ -48,18 +52,20 @@ const urn = "urn:parako:error:"
 
 // titles are the types that have a title of their own.
 var titles = map[string]string{
-	"unauthorized":        "Unauthorized",
-	"token-expired":       "Token Expired",
-	"token-invalid":       "Invalid Token",
-	"forbidden":           "Insufficient Scope",
-	"scope-insufficient":  "Required Scope Missing",
-	"not-found":           "Resource Not Found",
-	"tenant-not-found":    "Tenant Not Found",
-	"conflict":            "Resource Conflict",
-	"body-too-large":      "Request Body Too Large",
-	"validation":          "Validation Error",
-	"rate-limit-exceeded": "Rate Limit Exceeded",
-	"internal":            "Internal Server Error",
+	"unauthorized":         "Unauthorized",
+	"token-expired":        "Token Expired",
+	"token-invalid":        "Invalid Token",
+	"forbidden":            "Insufficient Scope",
+	"scope-insufficient":   "Required Scope Missing",
+	"not-found":            "Resource Not Found",
+	"tenant-not-found":     "Tenant Not Found",
+	"conflict":             "Resource Conflict",
+	"body-too-large":       "Request Body Too Large",
+	"validation":           "Validation Error",
+	"section-not-allowed":  "Configuration Section Not Allowed",
+	"constraint-violation": "Floor/Ceiling Constraint Violation",
+	"rate-limit-exceeded":  "Rate Limit Exceeded",
+	"internal":             "Internal Server Error",
 }
 
 func newProblem(status int, code, detail string) *Problem {
@@ -102,6 +108,7 @@ func WriteProblem(c echo.Context, trouble *problem.Error) error {
 // fields are the members of requests that what a domain refuses is about, by its code.
 var fields = map[string]string{
 	"slug_format": "slug", "domain_format": "domain", "display_name_length": "display_name", "status_unknown": "status",
+	"reason_length": "reason",
 }
 
 // refuse is the answer to an error of an operation. What a domain finds invalid is said of the member it is about, and what it
@@ -110,19 +117,51 @@ func refuse(err error) *Problem {
 	if p, ok := err.(*Problem); ok { //nolint:errorlint // Operations return it as it is.
 		return p
 	}
+	if refused, ok := errors.AsType[*settings.Refused](err); ok {
+		return refuseSettings(refused)
+	}
 	trouble := problem.From(err)
+	if errors.Is(err, settings.ErrSection) {
+		return newProblem(http.StatusBadRequest, "section-not-allowed", trouble.Message)
+	}
 	switch trouble.Kind {
 	case problem.Invalid:
 		field := fields[trouble.Code]
 		if field == "" {
 			field = "(root)"
 		}
-		return invalid(FieldError{field, trouble.Message})
+		return invalid(FieldError{Field: field, Message: trouble.Message})
+	case problem.NotFound:
+		code := "not-found"
+		if errors.Is(err, tenant.ErrUnknown) {
+			code = "tenant-not-found"
+		}
+		return newProblem(http.StatusNotFound, code, trouble.Message)
 	case problem.Conflict, problem.Forbidden:
 		return newProblem(http.StatusConflict, "conflict", trouble.Message)
 	default:
 		return newProblem(trouble.Kind.Status(), strings.ReplaceAll(trouble.Code, "_", "-"), trouble.Message)
 	}
+}
+
+// messageConstraint is the detail of constraint-violation.
+const messageConstraint = "The platform does not allow these values."
+
+// refuseSettings lists what is wrong with a change of settings, each value by its path.
+func refuseSettings(r *settings.Refused) *Problem {
+	p := invalid()
+	for _, fault := range r.Faults {
+		path, want, _ := strings.Cut(fault, " ")
+		p.Errors = append(p.Errors, FieldError{Field: strings.TrimSuffix(path, ":"), Message: want})
+	}
+	if len(r.Violations) == 0 {
+		return p
+	}
+	p = newProblem(http.StatusUnprocessableEntity, "constraint-violation", messageConstraint)
+	for _, v := range r.Violations {
+		p.Errors = append(p.Errors, FieldError{Field: v.Path, Message: strings.TrimPrefix(v.Message, v.Path+" "), Limit: v.Limit})
+	}
+	return p
 }
 
 // translate puts the errors that huma finds in a request into the form of ours. The value that was wrong is not repeated.

@@ -38,14 +38,14 @@ type Tenant struct {
 
 func (h *Handler) mountTenants(a huma.API) {
 	missing := newProblem(http.StatusNotFound, "tenant-not-found", tenant.ErrUnknown.Message)
-	invalidName := invalid(FieldError{"display_name", tenant.ErrDisplayName.Message})
+	invalidName := invalid(FieldError{Field: "display_name", Message: tenant.ErrDisplayName.Message})
 	taken := newProblem(http.StatusConflict, "conflict", tenant.ErrSlugTaken.Message)
 	stale := newProblem(http.StatusPreconditionFailed, "precondition-failed", tenant.ErrRevision.Message)
 	protected := newProblem(http.StatusConflict, "conflict", tenant.ErrProtected.Message)
 	register(h, a, operation{
 		id: "listTenants", method: http.MethodGet, path: "/tenants", scope: tenantsRead, limit: ratelimit.APIRead(), status: http.StatusOK, paged: true,
 		summary: "List tenants", description: "Lists the tenants of the deployment by their slugs, page by page.",
-		refusals: []*Problem{invalid(FieldError{"after", "is not a cursor of this list"})},
+		refusals: []*Problem{invalid(FieldError{Field: "after", Message: messageCursor})},
 	}, h.listTenants)
 	register(h, a, operation{
 		id: "createTenant", method: http.MethodPost, path: "/tenants", scope: tenantsWrite, limit: ratelimit.APIWrite(), status: http.StatusCreated,
@@ -66,7 +66,7 @@ func (h *Handler) mountTenants(a huma.API) {
 		id: "setTenantStatus", method: http.MethodPut, path: "/tenants/{slug}/status", scope: tenantsWrite, limit: ratelimit.APIWrite(), status: http.StatusOK,
 		summary: "Suspend, archive or reactivate a tenant", description: "Every server acts on the new status within 5 seconds. " +
 			"A tenant that is not active is refused everything, its people, its applications and this API included.",
-		refusals: []*Problem{missing, protected, stale, invalid(FieldError{"status", "expected value to be one of \"active, suspended, archived\""})},
+		refusals: []*Problem{missing, protected, stale, invalid(FieldError{Field: "status", Message: "expected value to be one of \"active, suspended, archived\""})},
 	}, h.setTenantStatus)
 }
 
@@ -169,7 +169,7 @@ func (h *Handler) changeTenant(ctx context.Context, in *changeTenantInput) (*Sin
 		return nil, err
 	}
 	t, err := tenant.Update(ctx, h.deps.Store, before.Slug, tenant.Changes{
-		DisplayName: &in.Body.DisplayName, Revision: in.at(before), Operator: who.operator(),
+		DisplayName: &in.Body.DisplayName, Revision: in.at(before.Revision), Operator: who.operator(),
 	})
 	if err != nil {
 		return nil, err
@@ -193,7 +193,7 @@ func (h *Handler) setTenantStatus(ctx context.Context, in *setTenantStatusInput)
 	if err != nil {
 		return nil, err
 	}
-	t, err := tenant.SetStatusAt(ctx, h.deps.Store, before.Slug, tenant.Status(in.Body.Status), in.at(before), who.operator())
+	t, err := tenant.SetStatusAt(ctx, h.deps.Store, before.Slug, tenant.Status(in.Body.Status), in.at(before.Revision), who.operator())
 	if err != nil {
 		return nil, err
 	}

@@ -200,7 +200,10 @@ func said(t *testing.T, fields url.Values) string {
 	t.Helper()
 	members := map[string]any{}
 	for name := range fields {
+		raw, isRaw := strings.CutPrefix(fields.Get(name), rawJSON)
 		switch {
+		case isRaw:
+			members[name] = json.RawMessage(raw)
 		case !strings.HasSuffix(name, "redirect_uri"):
 			members[name] = fields.Get(name)
 		case !fields.Has(name + "s"): // What is put there under the name of the list counts.

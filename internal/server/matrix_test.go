@@ -88,12 +88,14 @@ var parameters = map[string]func(own) string{
 	"display_name":             nil,
 	"dpop_jkt":                 nil,
 	"error":                    nil,
+	"from":                     say("1"),
 	"grant_type":               func(o own) string { return o.shape.grant },
 	"email":                    nil,
 	"id_token_hint":            nil,
 	"iss":                      nil,
 	"identifier":               nil,
 	"include_count":            nil,
+	"key":                      say("oidc.token_ttl.access_token"),
 	"limit":                    nil,
 	"login_hint":               func(o own) string { return o.host.Email },
 	"logout_hint":              nil,
@@ -117,11 +119,13 @@ var parameters = map[string]func(own) string{
 	"state":                    say("the-state"),
 	"status":                   nil,
 	"subject_token":            nil,
+	"to":                       say("1"),
 	"token":                    say("parako_at_" + strings.Repeat("x", 43) + "." + strings.Repeat("y", 43)),
 	"token_type_hint":          nil,
 	"ui_locales":               say("en"),
 	"user_code":                func(o own) string { return o.userCode },
 	"username":                 nil,
+	"version":                  nil,
 }
 
 // costly parameters stand in a request together, and only where it is about one of them: hashing a password takes its time.
@@ -137,6 +141,7 @@ var pathParameters = map[string]func(own) string{
 	"digest":    func(o own) string { return strings.Split(o.script, "/")[0] },
 	"client_id": func(o own) string { return cmp.Or(o.registered, o.host.Web.ID) },
 	"name":      func(o own) string { return strings.Split(o.script, "/")[1] },
+	"section":   say("application"),
 	"slug":      func(o own) string { return o.ward },
 }
 
@@ -589,9 +594,15 @@ var bodies = map[string]func(own) map[string]string{
 	"POST /api/v1/tenants": func(own) map[string]string {
 		return map[string]string{"slug": "made-" + uuid.NewString()[:13], "display_name": "Made"}
 	},
-	"PATCH /api/v1/tenants/:slug":      func(own) map[string]string { return map[string]string{"display_name": "Ward"} },
-	"PUT /api/v1/tenants/:slug/status": func(own) map[string]string { return map[string]string{"status": "active", "reason": "a reason"} },
+	"PATCH /api/v1/tenants/:slug":                         func(own) map[string]string { return map[string]string{"display_name": "Ward"} },
+	"PUT /api/v1/tenants/:slug/status":                    func(own) map[string]string { return map[string]string{"status": "active", "reason": "a reason"} },
+	"PUT /api/v1/tenants/:slug/config/:section":           func(own) map[string]string { return map[string]string{"title": "Ward"} },
+	"PATCH /api/v1/tenants/:slug/config/:section":         func(own) map[string]string { return map[string]string{"description": "A ward"} },
+	"POST /api/v1/tenants/:slug/config/:section/rollback": func(own) map[string]string { return map[string]string{"version": rawJSON + "1"} },
 }
+
+// rawJSON begins what stands in a body as it is, and not as a text.
+const rawJSON = "JSON "
 
 // notes are what the cells of one caller at one route share: answers by what they depend on, and the answers that have been
 // searched.

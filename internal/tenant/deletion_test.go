@@ -35,6 +35,9 @@ func TestSlugIsHeld(t *testing.T) {
 		if _, err := tenant.Create(t.Context(), s, again); !errors.Is(err, tenant.ErrSlugTaken) {
 			t.Errorf("a tenant under the slug of one that was removed: %v", err)
 		}
+		if found, err := tenant.BySlug(t.Context(), s, slug); !errors.Is(err, tenant.ErrUnknown) {
+			t.Errorf("the slug of a tenant that was removed leads to %s, %v", found.Slug, err)
+		}
 		for _, name := range []string{slug, acme.ID.String()} {
 			signed, err := tenant.Certificates(t.Context(), s, name)
 			if diff := cmp.Diff([]string{"signed " + slug}, signed); diff != "" || err != nil {

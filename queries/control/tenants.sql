@@ -75,13 +75,16 @@ RETURNING revision;
                          AND l.verified_at IS NOT NULL))
 RETURNING *;
 
+-- TenantBySlug finds the tenant that a slug leads to. One that is held after the end of its tenant belongs to the platform's, and leads
+-- nowhere.
 -- name: TenantBySlug :one
 SELECT t.*
   FROM parako.tenants AS t
   JOIN parako.tenant_locators AS l
     ON l.tenant_id = t.id
  WHERE l.kind = 'slug'
-   AND l.name = @slug;
+   AND l.name = @slug
+   AND l.verified_at IS NOT NULL;
 
 -- TenantList pages by slug, of those that begin with the prefix. The rows that the migrations make are not listed: the built-in tenant
 -- and the canaries. No slug has a character behind z. Served by tenants_slug_idx and tenants_status_idx.

@@ -305,8 +305,11 @@ SELECT t.id, t.slug, t.display_name, t.status, t.issuer_url, t.domain, t.revisio
     ON l.tenant_id = t.id
  WHERE l.kind = 'slug'
    AND l.name = $1
+   AND l.verified_at IS NOT NULL
 `
 
+// TenantBySlug finds the tenant that a slug leads to. One that is held after the end of its tenant belongs to the platform's, and leads
+// nowhere.
 func (q *Queries) TenantBySlug(ctx context.Context, slug string) (Tenant, error) {
 	row := q.db.QueryRow(ctx, tenantBySlug, slug)
 	var i Tenant
