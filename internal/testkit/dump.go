@@ -14,7 +14,7 @@ import (
 // same text. Where pg_dump is not installed the test is skipped, in CI it fails.
 func (d *DB) Dump(tb testing.TB) string {
 	tb.Helper()
-	output, err := exec.CommandContext(tb.Context(), d.pgDump(tb), "--schema-only", d.SuperDSN()).Output()
+	output, err := exec.CommandContext(tb.Context(), d.PGDump(tb), "--schema-only", d.SuperDSN()).Output()
 	if err != nil {
 		if exit, ok := err.(*exec.ExitError); ok { //nolint:errorlint // Output returns it bare.
 			tb.Fatalf("pg_dump: %v: %s", err, exit.Stderr)
@@ -31,8 +31,8 @@ func (d *DB) Dump(tb testing.TB) string {
 	return dump.String()
 }
 
-// pgDump finds pg_dump beside the server, whose version it has to match, or in PATH.
-func (d *DB) pgDump(tb testing.TB) string {
+// PGDump finds pg_dump beside the server, whose version it has to match, or in PATH.
+func (d *DB) PGDump(tb testing.TB) string {
 	tb.Helper()
 	conn, err := pgx.Connect(tb.Context(), d.SuperDSN())
 	if err != nil {
