@@ -73,6 +73,7 @@ func (h *Handler) Mount(e *echo.Echo) error {
 	h.mountSchema(a)
 	if h.deps.MultiTenant {
 		h.mountTenants(a)
+		h.mountLife(a)
 		h.mountConfig(a)
 	}
 	for _, r := range e.Routes() {
