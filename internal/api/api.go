@@ -74,6 +74,7 @@ func (h *Handler) Mount(e *echo.Echo) error {
 	if h.deps.MultiTenant {
 		h.mountTenants(a)
 		h.mountLife(a)
+		h.mountQuota(a)
 		h.mountConfig(a)
 	}
 	for _, r := range e.Routes() {

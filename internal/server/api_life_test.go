@@ -139,3 +139,69 @@ func TestAPIDeletion(t *testing.T) {
 		t.Errorf("another tenant: %d", got)
 	}
 }
+
+// TestAPIQuota bounds a tenant.
+func TestAPIQuota(t *testing.T) {
+	t.Parallel()
+	a := app.New(t)
+	home := onPlatform(t, a)
+	p := newProgram(t, a, home, allTenants)
+	token := p.token(t, allTenants)
+	const one = "/tenants/acme/quota"
+	quota := func(got reply) [2]any {
+		t.Helper()
+		done(t, got, http.StatusOK)
+		return [2]any{member(got.data(), "quota.users"), member(got.data(), "quota.clients")}
+	}
+	before := p.call(t, token, http.MethodGet, one, "")
+	if q := quota(before); q != [2]any{nil, nil} || member(before.data(), "usage.users") != 1.0 || member(before.data(), "usage.clients") != 3.0 {
+		t.Errorf("before: %s", before.Text)
+	}
+	for _, step := range []struct {
+		method, body string
+		want         [2]any
+	}{
+		{http.MethodPatch, `{"users":5}`, [2]any{5.0, nil}},
+		{http.MethodPatch, `{"clients":0}`, [2]any{5.0, 0.0}},
+		{http.MethodPatch, `{}`, [2]any{5.0, 0.0}},
+		{http.MethodPatch, `{"users":null}`, [2]any{nil, 0.0}},
+		{http.MethodPut, `{"users":7}`, [2]any{7.0, nil}}, // What is left out is unlimited.
+		{http.MethodPut, `{"users":null,"clients":2147483647}`, [2]any{nil, 2147483647.0}},
+		{http.MethodPut, `{"users":2}`, [2]any{2.0, nil}},
+	} {
+		if got := quota(p.call(t, token, step.method, one, step.body)); got != step.want {
+			t.Errorf("%s %s: %v, want %v", step.method, step.body, got, step.want)
+		}
+		if got := quota(p.call(t, token, http.MethodGet, one, "")); got != step.want {
+			t.Errorf("%s %s: reads %v, want %v", step.method, step.body, got, step.want)
+		}
+	}
+	for body, field := range map[string]string{
+		`{"users":-1}`: "users", `{"users":1.5}`: "users", `{"users":"5"}`: "users", `{"users":2147483648}`: "users", `{"people":5}`: "people", `null`: "(root)", `[]`: "(root)",
+	} {
+		for _, method := range []string{http.MethodPut, http.MethodPatch} {
+			got := p.call(t, token, method, one, body)
+			if refuses(t, got, http.StatusUnprocessableEntity, "validation"); limits(got)[field] != nil || len(limits(got)) != 1 || !strings.Contains(got.Text, `"field":"`+field+`"`) {
+				t.Errorf("%s %s: %s", method, body, got.Text)
+			}
+		}
+	}
+	q := newProgram(t, a, home, allTenants)
+	other := q.token(t, allTenants)
+	refuses(t, q.call(t, other, http.MethodPut, "/tenants/_platforms/quota", `{}`), http.StatusConflict, "conflict")
+	refuses(t, q.call(t, other, http.MethodPut, "/tenants/nobody/quota", `{}`), http.StatusNotFound, "tenant-not-found")
+	refuses(t, q.call(t, other, http.MethodGet, "/tenants/nobody/quota", ""), http.StatusNotFound, "tenant-not-found")
+	refuses(t, q.call(t, q.token(t, readTenants), http.MethodPut, one, `{}`), http.StatusForbidden, "scope-insufficient")
+	own := newProgram(t, a, a.Acme, "parako:users:read")
+	refuses(t, own.call(t, own.token(t, "parako:users:read"), http.MethodPut, one, `{}`), http.StatusForbidden, "scope-insufficient")
+	if got := quota(p.call(t, token, http.MethodGet, one, "")); got != [2]any{2.0, nil} {
+		t.Errorf("a refusal has changed it: %v", got)
+	}
+	if got := quota(p.call(t, token, http.MethodGet, "/tenants/globex/quota", "")); got != [2]any{nil, nil} {
+		t.Errorf("another tenant: %v", got)
+	}
+	trail := a.DB.Ask(t, a.Acme.ID, "SELECT actor_id || ' ' || detail::text FROM parako.audit_events WHERE type = 'tenant.quota_changed' ORDER BY occurred_at, id")
+	if len(trail) != 7 || !strings.HasPrefix(trail[0], "api:"+p.client.ID+" ") || !strings.Contains(trail[0], `"users": "5"`) {
+		t.Errorf("the trail: %q", trail)
+	}
+}

@@ -604,6 +604,8 @@ var bodies = map[string]func(own) map[string]string{
 	"PATCH /api/v1/tenants/:slug/config/:section":         func(own) map[string]string { return map[string]string{"description": "A ward"} },
 	"POST /api/v1/tenants/:slug/config/:section/rollback": func(own) map[string]string { return map[string]string{"version": rawJSON + "1"} },
 	"POST /api/v1/tenants/:slug/restore":                  func(own) map[string]string { return nil },
+	"PUT /api/v1/tenants/:slug/quota":                     func(own) map[string]string { return map[string]string{"users": rawJSON + "1000"} },
+	"PATCH /api/v1/tenants/:slug/quota":                   func(own) map[string]string { return map[string]string{"clients": rawJSON + "null"} },
 }
 
 // reachedBy are routes of the platform that its program gets nothing but refusals from here, and the tests in which it gets more.
