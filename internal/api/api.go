@@ -43,6 +43,7 @@ type Deps struct {
 	Protocol *oidc.Handler
 	Store    *store.Store
 	Vault    tenant.Vault
+	Domains  *tenant.Registrar
 	Base     *url.URL // DEPLOYMENT_URL
 	Limiter  *ratelimit.Limiter
 	Metrics  *telemetry.Metrics
@@ -75,6 +76,7 @@ func (h *Handler) Mount(e *echo.Echo) error {
 		h.mountTenants(a)
 		h.mountLife(a)
 		h.mountQuota(a)
+		h.mountDomains(a)
 		h.mountConfig(a)
 	}
 	for _, r := range e.Routes() {

@@ -144,6 +144,7 @@ var pathParameters = map[string]func(own) string{
 	"digest":    func(o own) string { return strings.Split(o.script, "/")[0] },
 	"client_id": func(o own) string { return cmp.Or(o.registered, o.host.Web.ID) },
 	"name":      func(o own) string { return strings.Split(o.script, "/")[1] },
+	"domain":    say("login.ward.example"),
 	"section":   say("application"),
 	"slug":      func(o own) string { return o.ward },
 }
@@ -606,6 +607,9 @@ var bodies = map[string]func(own) map[string]string{
 	"POST /api/v1/tenants/:slug/restore":                  func(own) map[string]string { return nil },
 	"PUT /api/v1/tenants/:slug/quota":                     func(own) map[string]string { return map[string]string{"users": rawJSON + "1000"} },
 	"PATCH /api/v1/tenants/:slug/quota":                   func(own) map[string]string { return map[string]string{"clients": rawJSON + "null"} },
+	"POST /api/v1/tenants/:slug/domains":                  func(own) map[string]string { return map[string]string{"domain": "login.ward.example"} },
+	"POST /api/v1/tenants/:slug/domains/:domain/check":    func(own) map[string]string { return nil },
+	"PUT /api/v1/tenants/:slug/primary-domain":            func(own) map[string]string { return map[string]string{"domain": rawJSON + "null"} },
 }
 
 // reachedBy are routes of the platform that its program gets nothing but refusals from here, and the tests in which it gets more.
@@ -613,6 +617,7 @@ var reachedBy = map[string]string{
 	"DELETE /api/v1/tenants/:slug":                     "TestAPIDeletion",
 	"POST /api/v1/tenants/:slug/restore":               "TestAPIDeletion",
 	"GET /api/v1/tenants/:slug/certificate":            "TestAPIDeletion",
+	"POST /api/v1/tenants/:slug/domains/:domain/check": "TestAPIDomains",
 }
 
 // rawJSON begins what stands in a body as it is, and not as a text.
