@@ -77,6 +77,7 @@ func (h *Handler) Mount(e *echo.Echo) error {
 		h.mountLife(a)
 		h.mountQuota(a)
 		h.mountDomains(a)
+		h.mountKeys(a)
 		h.mountConfig(a)
 	}
 	for _, r := range e.Routes() {

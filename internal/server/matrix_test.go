@@ -70,6 +70,7 @@ func say(text string) func(own) string { return func(own) string { return text }
 var parameters = map[string]func(own) string{
 	"access_token":             nil,
 	"acr_values":               nil,
+	"alg":                      nil,
 	"archive":                  nil,
 	"after":                    nil,
 	"assertion":                nil,
@@ -145,6 +146,7 @@ var pathParameters = map[string]func(own) string{
 	"client_id": func(o own) string { return cmp.Or(o.registered, o.host.Web.ID) },
 	"name":      func(o own) string { return strings.Split(o.script, "/")[1] },
 	"domain":    say("login.ward.example"),
+	"kid":       say("no-such-key"),
 	"section":   say("application"),
 	"slug":      func(o own) string { return o.ward },
 }
@@ -610,6 +612,7 @@ var bodies = map[string]func(own) map[string]string{
 	"POST /api/v1/tenants/:slug/domains":                  func(own) map[string]string { return map[string]string{"domain": "login.ward.example"} },
 	"POST /api/v1/tenants/:slug/domains/:domain/check":    func(own) map[string]string { return nil },
 	"PUT /api/v1/tenants/:slug/primary-domain":            func(own) map[string]string { return map[string]string{"domain": rawJSON + "null"} },
+	"POST /api/v1/tenants/:slug/jwks/rotate":              func(own) map[string]string { return map[string]string{"alg": "ES256"} },
 }
 
 // reachedBy are routes of the platform that its program gets nothing but refusals from here, and the tests in which it gets more.
@@ -618,6 +621,7 @@ var reachedBy = map[string]string{
 	"POST /api/v1/tenants/:slug/restore":               "TestAPIDeletion",
 	"GET /api/v1/tenants/:slug/certificate":            "TestAPIDeletion",
 	"POST /api/v1/tenants/:slug/domains/:domain/check": "TestAPIDomains",
+	"DELETE /api/v1/tenants/:slug/jwks/:kid":           "TestAPIKeys",
 }
 
 // rawJSON begins what stands in a body as it is, and not as a text.
