@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -119,17 +118,10 @@ func keysList(ctx context.Context, p *process, args []string) error {
 func eachAlg(ctx context.Context, tx *store.Tx, alg string, fn func(alg string) (keyring.Key, error)) ([]keyring.Key, error) {
 	algs := []string{alg}
 	if alg == everyAlg {
-		algs = nil
-		known, err := keyring.List(ctx, tx)
-		if err != nil {
+		var err error
+		if algs, err = keyring.InUse(ctx, tx); err != nil {
 			return nil, err
 		}
-		for _, k := range known {
-			if k.Status == keyring.Active && k.Promoted {
-				algs = append(algs, k.Alg)
-			}
-		}
-		slices.Sort(algs)
 	}
 	list := []keyring.Key{}
 	for _, alg := range algs {

@@ -43,6 +43,7 @@ type Deps struct {
 	Protocol *oidc.Handler
 	Store    *store.Store
 	Vault    tenant.Vault
+	Domains  *tenant.Registrar
 	Base     *url.URL // DEPLOYMENT_URL
 	Limiter  *ratelimit.Limiter
 	Metrics  *telemetry.Metrics
@@ -73,6 +74,10 @@ func (h *Handler) Mount(e *echo.Echo) error {
 	h.mountSchema(a)
 	if h.deps.MultiTenant {
 		h.mountTenants(a)
+		h.mountLife(a)
+		h.mountQuota(a)
+		h.mountDomains(a)
+		h.mountKeys(a)
 		h.mountConfig(a)
 	}
 	for _, r := range e.Routes() {

@@ -108,7 +108,7 @@ func WriteProblem(c echo.Context, trouble *problem.Error) error {
 // fields are the members of requests that what a domain refuses is about, by its code.
 var fields = map[string]string{
 	"slug_format": "slug", "domain_format": "domain", "display_name_length": "display_name", "status_unknown": "status",
-	"reason_length": "reason",
+	"reason_length": "reason", "domain_refused": "domain", "grace_range": "grace_days",
 }
 
 // refuse is the answer to an error of an operation. What a domain finds invalid is said of the member it is about, and what it

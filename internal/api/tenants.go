@@ -34,6 +34,8 @@ type Tenant struct {
 	IssuerURL   string    `json:"issuer_url" doc:"The issuer of the tenant's tokens." example:"https://acme.id.example.com/oidc/v1"`
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
+	// DeleteAfter is left out while nobody has asked for its end.
+	DeleteAfter *time.Time `json:"delete_after,omitempty" doc:"When the tenant is to be erased. Until then it can be restored."`
 }
 
 func (h *Handler) mountTenants(a huma.API) {
@@ -226,8 +228,13 @@ func (h *Handler) answerTenant(t tenant.Tenant) *Single[Tenant] {
 }
 
 func (h *Handler) show(t tenant.Tenant) Tenant {
-	return Tenant{
+	shown := Tenant{
 		ID: t.ID.String(), Slug: t.Slug, DisplayName: t.DisplayName, Domain: t.Domain, Status: string(t.Status),
 		IssuerURL: t.Issuer(h.deps.Base, oidc.Mount), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(),
 	}
+	if t.DeleteAfter != nil {
+		after := t.DeleteAfter.UTC()
+		shown.DeleteAfter = &after
+	}
+	return shown
 }

@@ -115,6 +115,22 @@ func List(ctx context.Context, tx *store.Tx) ([]Key, error) {
 	return list, nil
 }
 
+// InUse are the algorithms that tx's tenant has a key to sign with, or to have others encrypt with, in the order of the alphabet.
+func InUse(ctx context.Context, tx *store.Tx) ([]string, error) {
+	list, err := List(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	var algs []string
+	for _, k := range list {
+		if k.Status == Active && k.Promoted {
+			algs = append(algs, k.Alg)
+		}
+	}
+	slices.Sort(algs)
+	return algs, nil
+}
+
 // Past makes a ring that verifies with every key tx's tenant has had within a year and did not revoke, for what is kept longer
 // than a token. It signs nothing and is not published.
 func Past(ctx context.Context, tx *store.Tx) (*Ring, error) {

@@ -61,8 +61,8 @@ func ManagementScopes() []ManagementScope {
 		{Name: "parako:tenants:read", Allows: "Read the tenants of the deployment.", Platform: true},
 		{Name: "parako:tenants:write", Allows: "Create and change tenants.", Platform: true},
 		{Name: "parako:tenants:delete", Allows: "Delete tenants.", Platform: true},
-		{Name: "parako:cross-tenant:read", Allows: "Read the configuration of any tenant.", Platform: true},
-		{Name: "parako:cross-tenant:write", Allows: "Change the configuration of any tenant.", Platform: true},
+		{Name: "parako:cross-tenant:read", Allows: "Read the configuration and the public keys of any tenant.", Platform: true},
+		{Name: "parako:cross-tenant:write", Allows: "Change the configuration of any tenant, and rotate and revoke its keys.", Platform: true},
 		{Name: "parako:settings:read", Allows: "Read the settings of the platform.", Platform: true},
 		{Name: "parako:settings:write", Allows: "Change the settings of the platform.", Platform: true},
 	}

@@ -70,6 +70,8 @@ func say(text string) func(own) string { return func(own) string { return text }
 var parameters = map[string]func(own) string{
 	"access_token":             nil,
 	"acr_values":               nil,
+	"alg":                      nil,
+	"archive":                  nil,
 	"after":                    nil,
 	"assertion":                nil,
 	"audience":                 nil,
@@ -82,6 +84,7 @@ var parameters = map[string]func(own) string{
 	"code_challenge":           say(oauth2.S256ChallengeFromVerifier(verifier)),
 	"code_challenge_method":    say("S256"),
 	"code_verifier":            say(verifier),
+	"confirm":                  nil,
 	"deep":                     say("true"),
 	"domain":                   say("acme.localhost"), // of the other listener, which knows no tenant
 	"device_code":              nil,
@@ -89,6 +92,7 @@ var parameters = map[string]func(own) string{
 	"dpop_jkt":                 nil,
 	"error":                    nil,
 	"from":                     say("1"),
+	"grace_days":               nil,
 	"grant_type":               func(o own) string { return o.shape.grant },
 	"email":                    nil,
 	"id_token_hint":            nil,
@@ -141,6 +145,8 @@ var pathParameters = map[string]func(own) string{
 	"digest":    func(o own) string { return strings.Split(o.script, "/")[0] },
 	"client_id": func(o own) string { return cmp.Or(o.registered, o.host.Web.ID) },
 	"name":      func(o own) string { return strings.Split(o.script, "/")[1] },
+	"domain":    say("login.ward.example"),
+	"kid":       say("no-such-key"),
 	"section":   say("application"),
 	"slug":      func(o own) string { return o.ward },
 }
@@ -454,7 +460,8 @@ func (m *matrix) ways(t *testing.T, r *echo.Route) []shape {
 	}
 	if administersTenants(r) {
 		ways = shapes[:1]
-		if foreigners := m.host.Slug != tenant.PlatformsSlug; reached == foreigners {
+		foreigners := m.host.Slug != tenant.PlatformsSlug
+		if name := r.Method + " " + r.Path; reached == foreigners && (reached || reachedBy[name] == "") {
 			t.Fatalf("a program of %s reaches what the platform's own administer tenants with: %t", m.host.Slug, reached)
 		}
 		return ways
@@ -599,6 +606,22 @@ var bodies = map[string]func(own) map[string]string{
 	"PUT /api/v1/tenants/:slug/config/:section":           func(own) map[string]string { return map[string]string{"title": "Ward"} },
 	"PATCH /api/v1/tenants/:slug/config/:section":         func(own) map[string]string { return map[string]string{"description": "A ward"} },
 	"POST /api/v1/tenants/:slug/config/:section/rollback": func(own) map[string]string { return map[string]string{"version": rawJSON + "1"} },
+	"POST /api/v1/tenants/:slug/restore":                  func(own) map[string]string { return nil },
+	"PUT /api/v1/tenants/:slug/quota":                     func(own) map[string]string { return map[string]string{"users": rawJSON + "1000"} },
+	"PATCH /api/v1/tenants/:slug/quota":                   func(own) map[string]string { return map[string]string{"clients": rawJSON + "null"} },
+	"POST /api/v1/tenants/:slug/domains":                  func(own) map[string]string { return map[string]string{"domain": "login.ward.example"} },
+	"POST /api/v1/tenants/:slug/domains/:domain/check":    func(own) map[string]string { return nil },
+	"PUT /api/v1/tenants/:slug/primary-domain":            func(own) map[string]string { return map[string]string{"domain": rawJSON + "null"} },
+	"POST /api/v1/tenants/:slug/jwks/rotate":              func(own) map[string]string { return map[string]string{"alg": "ES256"} },
+}
+
+// reachedBy are routes of the platform that its program gets nothing but refusals from here, and the tests in which it gets more.
+var reachedBy = map[string]string{
+	"DELETE /api/v1/tenants/:slug":                     "TestAPIDeletion",
+	"POST /api/v1/tenants/:slug/restore":               "TestAPIDeletion",
+	"GET /api/v1/tenants/:slug/certificate":            "TestAPIDeletion",
+	"POST /api/v1/tenants/:slug/domains/:domain/check": "TestAPIDomains",
+	"DELETE /api/v1/tenants/:slug/jwks/:kid":           "TestAPIKeys",
 }
 
 // rawJSON begins what stands in a body as it is, and not as a text.

@@ -153,7 +153,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, fmt.Errorf("prepare pages: %w", err)
 	}
 	s.api = api.New(api.Deps{
-		Protocol: protocol, Store: s.store, Vault: vault, Base: base, Limiter: limiter, Metrics: s.metrics, Log: o.Log, MultiTenant: mt.Enabled,
+		Protocol: protocol, Store: s.store, Vault: vault, Domains: s.domains, Base: base, Limiter: limiter, Metrics: s.metrics, Log: o.Log, MultiTenant: mt.Enabled,
 	})
 	if s.echo, err = s.routes(protocol); err != nil { //nolint:contextcheck // Requests bring their own.
 		s.Close()

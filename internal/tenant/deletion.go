@@ -68,11 +68,14 @@ type Deletion struct {
 	Grace time.Duration
 	// Archive archives a tenant that is not; without it only an archived one is removed.
 	Archive bool
+	// Revision is the one that whoever asked has seen; nil: any.
+	Revision *int64
 	// Operator names who asked, for the audit trail and the certificate.
 	Operator string
 }
 
 // RequestDeletion has a tenant removed with everything it has once the grace period is over. Until then Restore takes it back.
+// ErrRevision: the tenant is not at the revision any more.
 func RequestDeletion(ctx context.Context, s *store.Store, slug string, d Deletion) (Tenant, error) {
 	if d.Grace < 0 || d.Grace > maxGrace {
 		return Tenant{}, ErrGrace
@@ -90,8 +93,10 @@ func RequestDeletion(ctx context.Context, s *store.Store, slug string, d Deletio
 	}
 	var row control.Tenant
 	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
+		revision := d.Revision
 		if t.Status != Archived {
-			_, err := tx.TenantSetStatus(ctx, control.TenantSetStatusParams{ID: t.ID, Status: string(Archived), Was: string(t.Status)})
+			_, err := tx.TenantSetStatus(ctx, control.TenantSetStatusParams{ID: t.ID, Status: string(Archived), Was: string(t.Status), Revision: revision})
+			revision = nil // It has risen, and nobody else changes the row before the end.
 			if err != nil {
 				return fmt.Errorf("archive tenant: %w", err)
 			}
@@ -99,7 +104,7 @@ func RequestDeletion(ctx context.Context, s *store.Store, slug string, d Deletio
 				return err
 			}
 		}
-		row, err = tx.TenantDeletionRequest(ctx, control.TenantDeletionRequestParams{ID: t.ID, GraceSeconds: d.Grace.Seconds(), Operator: d.Operator})
+		row, err = tx.TenantDeletionRequest(ctx, control.TenantDeletionRequestParams{ID: t.ID, GraceSeconds: d.Grace.Seconds(), Operator: d.Operator, Revision: revision})
 		if err != nil {
 			return fmt.Errorf("request deletion of tenant: %w", err)
 		}
@@ -111,13 +116,7 @@ func RequestDeletion(ctx context.Context, s *store.Store, slug string, d Deletio
 		// missed. It waits for the row.
 		return s.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error { return tx.Enqueue(ctx, store.JobPurge, t.ID) })
 	})
-	if errors.Is(err, store.ErrNotFound) {
-		return Tenant{}, ErrChanged
-	}
-	if err != nil {
-		return Tenant{}, err
-	}
-	return fromControl(row), nil
+	return changed(row, d.Revision, err)
 }
 
 // Restore takes the request for a tenant's removal back. The tenant stays archived.

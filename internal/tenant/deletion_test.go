@@ -83,7 +83,10 @@ func TestDeletionCanBeTakenBack(t *testing.T) {
 		_, err := tenant.SetStatus(t.Context(), s, "acme", to, "test")
 		return err
 	}
+	seen := acme.Revision
+	stale := seen + 1
 	for i, step := range []struct{ got, want error }{
+		{request("acme", tenant.Deletion{Archive: true, Revision: &stale}), tenant.ErrRevision},
 		{request("acme", tenant.Deletion{}), tenant.ErrNotArchived},
 		{request("acme", tenant.Deletion{Archive: true, Grace: -1}), tenant.ErrGrace},
 		{request("acme", tenant.Deletion{Archive: true, Grace: 1 << 62}), tenant.ErrGrace},
@@ -92,11 +95,12 @@ func TestDeletionCanBeTakenBack(t *testing.T) {
 		{request(tenant.PlatformsSlug, tenant.Deletion{Archive: true}), tenant.ErrProtected},
 		{restore("acme"), tenant.ErrNotDeleting},
 		{restore("nobody"), tenant.ErrUnknown},
-		{request("acme", tenant.Deletion{Archive: true, Grace: tenant.DefaultGrace, Operator: "alice"}), nil},
+		{request("acme", tenant.Deletion{Archive: true, Grace: tenant.DefaultGrace, Operator: "alice", Revision: &seen}), nil},
 		{request("acme", tenant.Deletion{Grace: tenant.DefaultGrace}), tenant.ErrDeleting},
 		{status(tenant.Active), tenant.ErrDeleting},
 		{restore("acme"), nil},
 		{restore("acme"), tenant.ErrNotDeleting},
+		{request("acme", tenant.Deletion{Grace: tenant.DefaultGrace, Revision: &seen}), tenant.ErrRevision},
 		{status(tenant.Active), nil},
 	} {
 		if !errors.Is(step.got, step.want) {

@@ -126,7 +126,8 @@ SELECT count(*)
       AND delete_after IS NULL
 RETURNING *;
 
--- TenantDeletionRequest has an archived tenant removed, later. No row: it is not archived, protected, or on its way already.
+-- TenantDeletionRequest has an archived tenant removed, later. No row: it is not archived, protected, on its way already, or not at the
+-- revision that was expected.
 -- name: TenantDeletionRequest :one
    UPDATE parako.tenants
       SET delete_after = now() + make_interval(secs => @grace_seconds::double precision),
@@ -138,6 +139,7 @@ RETURNING *;
       AND slug <> '_platforms'
       AND status = 'archived'
       AND delete_after IS NULL
+      AND (sqlc.narg(revision)::bigint IS NULL OR revision = sqlc.narg(revision))
 RETURNING *;
 
 -- TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, or its removal has begun.

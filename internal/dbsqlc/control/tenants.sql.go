@@ -470,6 +470,7 @@ const tenantDeletionRequest = `-- name: TenantDeletionRequest :one
       AND slug <> '_platforms'
       AND status = 'archived'
       AND delete_after IS NULL
+      AND ($4::bigint IS NULL OR revision = $4)
 RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
 `
 
@@ -477,11 +478,18 @@ type TenantDeletionRequestParams struct {
 	GraceSeconds float64
 	Operator     string
 	ID           uuid.UUID
+	Revision     *int64
 }
 
-// TenantDeletionRequest has an archived tenant removed, later. No row: it is not archived, protected, or on its way already.
+// TenantDeletionRequest has an archived tenant removed, later. No row: it is not archived, protected, on its way already, or not at the
+// revision that was expected.
 func (q *Queries) TenantDeletionRequest(ctx context.Context, arg TenantDeletionRequestParams) (Tenant, error) {
-	row := q.db.QueryRow(ctx, tenantDeletionRequest, arg.GraceSeconds, arg.Operator, arg.ID)
+	row := q.db.QueryRow(ctx, tenantDeletionRequest,
+		arg.GraceSeconds,
+		arg.Operator,
+		arg.ID,
+		arg.Revision,
+	)
 	var i Tenant
 	err := row.Scan(
 		&i.ID,
