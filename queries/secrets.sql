@@ -9,6 +9,14 @@ INSERT INTO parako.data_keys (id, master_key_id, wrapped)
 VALUES (@id, @master_key_id, @wrapped)
     ON CONFLICT (tenant_id) DO NOTHING;
 
+-- DataKeyInherit gives a tenant that is being imported the derived keys it had before.
+-- name: DataKeyInherit :execrows
+UPDATE parako.data_keys
+   SET inherited = @inherited
+ WHERE tenant_id = @tenant_id
+   AND id = @id
+   AND inherited IS NULL;
+
 -- SigningKeyList returns every key whose public half is published: the signer of each algorithm first, then the newest. A key
 -- whose time is over is left out, also while nobody has retired it yet.
 -- name: SigningKeyList :many

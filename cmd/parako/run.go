@@ -43,7 +43,7 @@ func commands() []command {
 		{"migrate", "bring the database's schema up to date: up, down, status", migrate},
 		{"doctor", "examine the database: isolation", doctor},
 		{"audit", "the audit trail: verify, seal, export, retain", auditTrail},
-		{"tenant", "administer tenants: create, list, show, update, status, quota, delete, restore, certificate, release, auditor", tenants},
+		{"tenant", "administer tenants: create, list, show, update, status, quota, delete, restore, certificate, release, export, import, auditor", tenants},
 		{"domain", "a tenant's own host names: add, list, verify, primary, release", domains},
 		{"settings", "what can be adjusted: show, put, patch, explain, history, diff, rollback, export, import, schema", tenantSettings},
 		{"client", "administer a tenant's clients: create, list, update, rotate-secret, disable, enable, delete, token", clients},

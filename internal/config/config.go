@@ -97,6 +97,9 @@ type Config struct {
 	BootstrapEmail    string        `env:"PARAKO_BOOTSTRAP_ADMIN_EMAIL"`
 	BootstrapPassword secret.String `env:"PARAKO_BOOTSTRAP_ADMIN_PASSWORD"`
 
+	// ExportPassphrase encrypts and opens the files of tenants that move. Only the command line uses it.
+	ExportPassphrase secret.String `env:"PARAKO_EXPORT_PASSPHRASE"`
+
 	// MetricsAddr is the listener of /metrics, never the public one; "off" turns it off.
 	MetricsAddr string `env:"METRICS_ADDR" envDefault:"127.0.0.1:9464"`
 

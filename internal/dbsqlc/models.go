@@ -129,6 +129,8 @@ type DataKey struct {
 	MasterKeyID string
 	Wrapped     []byte
 	CreatedAt   time.Time
+	// Of a tenant that was imported: the derived keys it had before, by their purpose, sealed with the data key. NULL: each is derived from the data key.
+	Inherited []byte
 }
 
 // id and user_code_digest are digests of the two codes; request is the validated request as a form. answered_at without grant_id is a refusal. Each of answered_at and spent_at is set by one conditional UPDATE.

@@ -32,7 +32,7 @@ func (q *Queries) DataKeyCreate(ctx context.Context, arg DataKeyCreateParams) er
 }
 
 const dataKeyGet = `-- name: DataKeyGet :one
-SELECT tenant_id, id, master_key_id, wrapped, created_at
+SELECT tenant_id, id, master_key_id, wrapped, created_at, inherited
   FROM parako.data_keys
  WHERE tenant_id = $1
 `
@@ -46,8 +46,32 @@ func (q *Queries) DataKeyGet(ctx context.Context, tenantID uuid.UUID) (DataKey, 
 		&i.MasterKeyID,
 		&i.Wrapped,
 		&i.CreatedAt,
+		&i.Inherited,
 	)
 	return i, err
+}
+
+const dataKeyInherit = `-- name: DataKeyInherit :execrows
+UPDATE parako.data_keys
+   SET inherited = $1
+ WHERE tenant_id = $2
+   AND id = $3
+   AND inherited IS NULL
+`
+
+type DataKeyInheritParams struct {
+	Inherited []byte
+	TenantID  uuid.UUID
+	ID        uuid.UUID
+}
+
+// DataKeyInherit gives a tenant that is being imported the derived keys it had before.
+func (q *Queries) DataKeyInherit(ctx context.Context, arg DataKeyInheritParams) (int64, error) {
+	result, err := q.db.Exec(ctx, dataKeyInherit, arg.Inherited, arg.TenantID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const dataKeyRewrap = `-- name: DataKeyRewrap :execrows

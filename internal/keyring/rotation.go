@@ -389,6 +389,27 @@ func Attend(ctx context.Context, tx *store.Tx, vault tenant.Vault, p Policy, kin
 	return time.Time{}, nil
 }
 
+// Settle gives every key of a tenant that came from elsewhere with its keys the job that looks after it.
+func Settle(ctx context.Context, tx *store.Tx) error {
+	keys, err := lock(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		kind := store.JobKeyRetirement
+		switch {
+		case signs(key):
+			kind = store.JobKeyRotation
+		case waits(key):
+			kind = store.JobKeyPromotion
+		}
+		if err := tx.Enqueue(ctx, kind, key.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a

@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -28,6 +29,8 @@ type Sealer struct {
 	tenant uuid.UUID
 	aead   aead
 	key    func() []byte // a closure for the reason given at String
+	// inherited is what Derive returned elsewhere, by purpose; nil: there is nothing.
+	inherited func(purpose string) ([]byte, bool)
 }
 
 // NewDataKey returns 32 random bytes: a tenant's data key. Store it only as [MasterKey.Wrap] returns it.
@@ -54,7 +57,27 @@ func NewSealer(tenant uuid.UUID, dataKey []byte) (*Sealer, error) {
 // (RFC 5869), salt = the 16 bytes of the tenant, info = purpose. The same purpose gives the same bytes for as long as the
 // tenant lives, whatever master key wraps the data key; a purpose ends in its version ("oauth-hmac-v1"). It panics without a
 // purpose and when n is not between 1 and 8160, which are mistakes of the program.
-func (s *Sealer) Derive(purpose string, n int) []byte { return derive(s.key(), s.tenant, purpose, n) }
+//
+// What the tenant has inherited comes first ([Sealer.Inheriting]).
+func (s *Sealer) Derive(purpose string, n int) []byte {
+	if s.inherited != nil {
+		if key, ok := s.inherited(purpose); ok && len(key) == n {
+			return bytes.Clone(key)
+		}
+	}
+	return derive(s.key(), s.tenant, purpose, n)
+}
+
+// Inheriting returns a Sealer that derives the keys given, by their purposes, instead of its own: those of a tenant that had another
+// data key before. All else is as it is in s.
+func (s *Sealer) Inheriting(keys map[string][]byte) *Sealer {
+	heir := *s
+	heir.inherited = func(purpose string) ([]byte, bool) {
+		key, ok := keys[purpose]
+		return key, ok
+	}
+	return &heir
+}
 
 // Seal encrypts plaintext for one place; row is the row's key in its canonical text form. Two calls never give the
 // same bytes, so sealed values cannot be compared or searched. It fails when a name of the place is empty, because a

@@ -99,12 +99,14 @@ type estate struct {
 	waiting, approved      reply
 	registration           reply
 	initial                oidc.RegistrationToken
+	// expired is what the device that waits is told once nothing of this works.
+	expired string
 }
 
 func issueEverything(t *testing.T, a *app.App, which app.Tenant) estate {
 	t.Helper()
 	web := webClient(t, a, which, func(n *oidc.NewClient) { n.AllowedResources, n.ResourcesScopes = []string{"urn:test:api"}, "read" })
-	e := estate{web: newParty(t, a, which, web), service: newParty(t, a, which, which.M2M), device: newDevice(t, a, which)}
+	e := estate{expired: "expired_token", web: newParty(t, a, which, web), service: newParty(t, a, which, which.M2M), device: newDevice(t, a, which)}
 	e.tokens = e.web.tokens(t, "scope", "openid offline_access")
 	e.granted = e.web.tokens(t, "scope", "openid read", "resource", "urn:test:api").text("access_token")
 	e.code = e.web.code(t)
@@ -184,7 +186,7 @@ func (e estate) dead(t *testing.T) {
 	e.web.refused(t, "login_required", "prompt", "none")
 	expect(t, e.web.redeem(t, e.code), http.StatusBadRequest, "invalid_grant")
 	expect(t, e.web.refresh(t, e.tokens.text("refresh_token")), http.StatusBadRequest, "invalid_grant")
-	expect(t, e.device.poll(t, e.waiting), http.StatusBadRequest, "expired_token")
+	expect(t, e.device.poll(t, e.waiting), http.StatusBadRequest, e.expired)
 	if got := e.device.poll(t, e.approved); got.StatusCode != http.StatusBadRequest || got.text("access_token") != "" {
 		t.Errorf("the device that was let in: %d %s", got.StatusCode, got.Text)
 	}

@@ -102,6 +102,59 @@ func seal(section string, document, before map[string]any, sealer *secret.Sealer
 	return nil
 }
 
+// Unsealed is a section as it is stored, with its secrets in plain: for a tenant that moves to where another data key seals them.
+func Unsealed(section string, stored json.RawMessage, sealer *secret.Sealer) (json.RawMessage, error) {
+	return exchange(section, stored, func(path, text string) (string, error) {
+		sealed, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return "", fmt.Errorf("decode %s: %w", path, err)
+		}
+		plain, err := sealer.Open("tenant_settings", "value", path, sealed)
+		if err != nil {
+			return "", fmt.Errorf("open %s: %w", path, err)
+		}
+		return string(plain), nil
+	})
+}
+
+// Resealed makes of what Unsealed returned a section as it is stored.
+func Resealed(section string, plain json.RawMessage, sealer *secret.Sealer) (json.RawMessage, error) {
+	return exchange(section, plain, func(path, text string) (string, error) {
+		sealed, err := sealer.Seal("tenant_settings", "value", path, []byte(text))
+		return base64.StdEncoding.EncodeToString(sealed), err
+	})
+}
+
+// exchange replaces the secrets of a document, and nothing else.
+func exchange(section string, document json.RawMessage, with func(path, text string) (string, error)) (json.RawMessage, error) {
+	var tree map[string]any
+	if err := decode(document, &tree, false); err != nil {
+		return nil, fmt.Errorf("read section %s: %w", section, err)
+	}
+	changed := false
+	for i := range all {
+		f := &all[i]
+		if f.Section != section || f.Kind != Secret {
+			continue
+		}
+		value, _ := find(tree, f.Path)
+		text, ok := value.(string)
+		if !ok || text == "" {
+			continue
+		}
+		text, err := with(f.Path, text)
+		if err != nil {
+			return nil, err
+		}
+		replace(tree, f.Path, text)
+		changed = true
+	}
+	if !changed {
+		return document, nil
+	}
+	return json.Marshal(tree)
+}
+
 // masked copies the tree of a section with its secrets masked.
 func masked(section string, value map[string]any) map[string]any {
 	copied := clone(value)

@@ -17,11 +17,16 @@ const (
 	readWrite mode = iota
 	readOnly
 	oneQuestion // read only, and the commit travels with the first statement
+	snapshot    // read only, and every statement sees what the first one saw
 )
 
 func (m mode) begin() string {
-	if m == readWrite {
+	switch m {
+	case readWrite:
 		return "begin" // and not "begin read write", which would overrule an administrator who allows no writes
+	case snapshot:
+		return "begin isolation level repeatable read, read only"
+	case readOnly, oneQuestion:
 	}
 	return "begin read only"
 }

@@ -91,6 +91,18 @@ func (tx *PlatformTx) TenantCreate(ctx context.Context, p control.TenantCreatePa
 	return err
 }
 
+// TenantProvision adds a tenant that is about to be filled, and is announced like TenantCreate.
+func (tx *PlatformTx) TenantProvision(ctx context.Context, p control.TenantProvisionParams) error {
+	const first = 1
+	_, err := tx.raised.by(p.ID, first, tx.Queries.TenantProvision(ctx, p))
+	return err
+}
+
+// TenantProvisioned has a tenant served that was filled, and is announced like the others.
+func (tx *PlatformTx) TenantProvisioned(ctx context.Context, id uuid.UUID) (control.Tenant, error) {
+	return tx.raised.row(tx.Queries.TenantProvisioned(ctx, id))
+}
+
 // TenantDomainsChanged makes every server instance notice which hosts lead to the tenant, once the transaction has committed.
 func (tx *PlatformTx) TenantDomainsChanged(ctx context.Context, p control.TenantDomainsChangedParams) (int64, error) {
 	number, err := tx.Queries.TenantDomainsChanged(ctx, p)

@@ -116,6 +116,12 @@ func (s *Store) ViewTenant(ctx context.Context, tenant uuid.UUID, fn func(contex
 	return s.inTenant(ctx, tenant, readOnly, fn)
 }
 
+// SnapshotTenant is ViewTenant in which every statement sees the rows as they were at the first one, whatever is committed meanwhile.
+// It joins no transaction but another snapshot.
+func (s *Store) SnapshotTenant(ctx context.Context, tenant uuid.UUID, fn func(context.Context, *Tx) error) error {
+	return s.inTenant(ctx, tenant, snapshot, fn)
+}
+
 // AskTenant is ViewTenant for exactly one statement, which goes to the server and back in one round trip with its begin
 // and its commit. A second statement is an error.
 func (s *Store) AskTenant(ctx context.Context, tenant uuid.UUID, fn func(context.Context, *Tx) error) error {
@@ -129,6 +135,9 @@ func (s *Store) inTenant(ctx context.Context, tenant uuid.UUID, m mode, fn func(
 		}
 		if outer.talk.mode != readWrite && m == readWrite {
 			return fmt.Errorf("write in a read-only transaction: %w", ErrReadOnly)
+		}
+		if outer.talk.mode != snapshot && m == snapshot {
+			return fmt.Errorf("take a snapshot inside a transaction: %w", ErrOtherTenant)
 		}
 		return fn(ctx, outer)
 	}

@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -65,11 +66,83 @@ func (v Vault) Sealer(ctx context.Context, tx *store.Tx) (*secret.Sealer, error)
 	if err != nil {
 		return nil, fmt.Errorf("load data key: %w", err)
 	}
-	key, err := v.unwrap(tx.Tenant(), row)
+	return v.sealer(tx.Tenant(), row)
+}
+
+// sealer makes the Sealer of a data key, with what the tenant has inherited.
+func (v Vault) sealer(id uuid.UUID, row dbsqlc.DataKey) (*secret.Sealer, error) {
+	key, err := v.unwrap(id, row)
 	if err != nil {
 		return nil, err
 	}
-	return secret.NewSealer(tx.Tenant(), key)
+	sealer, err := secret.NewSealer(id, key)
+	if err != nil || row.Inherited == nil {
+		return sealer, err
+	}
+	document, err := sealer.Open("data_keys", "inherited", row.ID.String(), row.Inherited)
+	if err != nil {
+		return nil, fmt.Errorf("open inherited keys: %w", err)
+	}
+	var keys map[string][]byte
+	if err := json.Unmarshal(document, &keys); err != nil {
+		return nil, fmt.Errorf("read inherited keys: %w", err)
+	}
+	return sealer.Inheriting(keys), nil
+}
+
+// lasting are the purposes of the derived keys without which a tenant that moves would not be the same: that of pairwise subjects, and
+// that of tokens that live until somebody takes them back, with which clients are registered and administer themselves.
+var lasting = []string{"pairwise-v1", "oauth-hmac-v1"}
+
+// Lasting returns the derived keys that a tenant takes along when it moves, by purpose. They are as secret as the data key.
+func Lasting(sealer *secret.Sealer) map[string][]byte {
+	keys := make(map[string][]byte, len(lasting))
+	for _, purpose := range lasting {
+		keys[purpose] = sealer.Derive(purpose, 32)
+	}
+	return keys
+}
+
+// Inherit makes the data key of a tenant that is being filled, and keeps for it the derived keys that it had elsewhere. Without any, it
+// is Sealer.
+func (v Vault) Inherit(ctx context.Context, tx *store.Tx, keys map[string][]byte) (*secret.Sealer, error) {
+	sealer, err := v.Sealer(ctx, tx)
+	if err != nil || len(keys) == 0 {
+		return sealer, err
+	}
+	row, err := tx.DataKeyGet(ctx, tx.Tenant())
+	if err != nil {
+		return nil, fmt.Errorf("load data key: %w", err)
+	}
+	document, err := json.Marshal(keys)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := sealer.Seal("data_keys", "inherited", row.ID.String(), document)
+	if err != nil {
+		return nil, err
+	}
+	n, err := tx.DataKeyInherit(ctx, dbsqlc.DataKeyInheritParams{TenantID: tx.Tenant(), ID: row.ID, Inherited: sealed})
+	if err == nil && n != 1 {
+		err = errors.New("it has inherited before")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keep inherited keys: %w", err)
+	}
+	return sealer.Inheriting(keys), nil
+}
+
+// Present is Sealer for a transaction that only reads: nothing is made, and without a data key there is nothing that is sealed.
+// store.ErrNotFound: the tenant has none.
+func (v Vault) Present(ctx context.Context, tx *store.Tx) (*secret.Sealer, error) {
+	if v.Master.ID() == "" {
+		return nil, errNoMasterKey
+	}
+	row, err := tx.DataKeyGet(ctx, tx.Tenant())
+	if err != nil {
+		return nil, fmt.Errorf("load data key: %w", err)
+	}
+	return v.sealer(tx.Tenant(), row)
 }
 
 // unwrap opens a data key with the master key that wrapped it.

@@ -189,3 +189,48 @@ func TestRewrap(t *testing.T) {
 }
 
 const hexKey = "8f1c0a5be2d94773a60b1f2e9d4c58e7316fa2908bd5c4e0773f19a2b6d80e4c"
+
+// TestInheritedKeys gives a tenant the derived keys of another. It derives them instead of its own, after the master key was replaced
+// too, and no others; whoever gets them from it gets the same.
+func TestInheritedKeys(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s := db.Store(t)
+	v := testkit.Vault(t)
+	acme, heir := testkit.Tenant(t, s, "acme").ID, testkit.Tenant(t, s, "heir").ID
+	before := sealer(t, s, v, acme)
+	inherit := func() error {
+		return s.InTenant(t.Context(), heir, func(ctx context.Context, tx *store.Tx) error {
+			_, err := v.Inherit(ctx, tx, tenant.Lasting(before))
+			return err
+		})
+	}
+	if err := inherit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := inherit(); err == nil || !strings.Contains(err.Error(), "inherited before") {
+		t.Errorf("a second inheritance: %v", err)
+	}
+	next := tenant.Vault{Master: testkit.Vault(t).Master, Previous: v.Master}
+	err := s.InTenant(t.Context(), heir, func(ctx context.Context, tx *store.Tx) error {
+		_, err := next.Rewrap(ctx, tx)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := sealer(t, s, tenant.Vault{Master: next.Master}, heir)
+	if diff := cmp.Diff(tenant.Lasting(before), tenant.Lasting(after)); diff != "" {
+		t.Error("the derived keys are others")
+	}
+	own := secretOf(before, "dpop-nonce-v1")
+	if own == secretOf(after, "dpop-nonce-v1") || secretOf(before, "pairwise-v1") == secretOf(before, "oauth-hmac-v1") {
+		t.Error("what is not inherited is the same")
+	}
+	sealed := db.Ask(t, heir, "SELECT encode(inherited, 'escape') FROM parako.data_keys")[0]
+	if strings.Contains(sealed, "pairwise") {
+		t.Error("the inherited keys are stored in plain")
+	}
+}
+
+func secretOf(s *secret.Sealer, purpose string) string { return string(s.Derive(purpose, 32)) }

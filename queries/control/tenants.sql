@@ -5,6 +5,37 @@
 INSERT INTO parako.tenants (id, slug, display_name, domain, issuer_url)
 VALUES (@id, @slug, @display_name, sqlc.narg(domain), sqlc.narg(issuer_url));
 
+-- TenantProvision adds a tenant that is about to be filled. Nobody is served there, and if that never ends, it is removed.
+-- name: TenantProvision :exec
+INSERT INTO parako.tenants (id, slug, display_name, issuer_url, max_users, max_clients, status, delete_after, deletion)
+VALUES (@id, @slug, @display_name, sqlc.narg(issuer_url), sqlc.narg(max_users), sqlc.narg(max_clients), 'archived',
+        now() + make_interval(secs => @patience_seconds::double precision),
+        jsonb_build_object('provisioning', true, 'requested_by', @operator::text, 'requested_at', now()));
+
+-- TenantProvisioned has a tenant served that was filled. What was issued before, by whoever had it, is dead. No row: it is not such a
+-- tenant, or was not filled in time.
+-- name: TenantProvisioned :one
+   UPDATE parako.tenants
+      SET status = 'active',
+          revoked_before = now(),
+          delete_after = NULL,
+          deletion = NULL,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = @id
+      AND status = 'archived'
+      AND deletion ? 'provisioning'
+      AND NOT deletion ? 'rows'
+RETURNING *;
+
+-- TenantDiscard has a tenant that could not be filled be due for its removal.
+-- name: TenantDiscard :execrows
+UPDATE parako.tenants
+   SET delete_after = now()
+ WHERE id = @id
+   AND status = 'archived'
+   AND deletion ? 'provisioning';
+
 -- LocatorCreate claims a slug, a host or an issuer; no row means that it is taken, or held after the end of its tenant.
 -- name: LocatorCreate :execrows
 INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at)
@@ -181,6 +212,11 @@ DELETE FROM parako.tenants
 DELETE FROM parako.tenant_locators
  WHERE tenant_id = @tenant_id
    AND kind = 'issuer';
+
+-- LocatorsForget gives every name of a tenant back that was never served.
+-- name: LocatorsForget :exec
+DELETE FROM parako.tenant_locators
+ WHERE tenant_id = @tenant_id;
 
 -- LocatorHold keeps the slug and the hosts of a tenant from everybody for a while. They lead nowhere.
 -- name: LocatorHold :exec

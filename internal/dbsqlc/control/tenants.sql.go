@@ -298,6 +298,17 @@ func (q *Queries) LocatorsDelete(ctx context.Context, tenantID uuid.UUID) error 
 	return err
 }
 
+const locatorsForget = `-- name: LocatorsForget :exec
+DELETE FROM parako.tenant_locators
+ WHERE tenant_id = $1
+`
+
+// LocatorsForget gives every name of a tenant back that was never served.
+func (q *Queries) LocatorsForget(ctx context.Context, tenantID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, locatorsForget, tenantID)
+	return err
+}
+
 const tenantBySlug = `-- name: TenantBySlug :one
 SELECT t.id, t.slug, t.display_name, t.status, t.issuer_url, t.domain, t.revision, t.created_at, t.updated_at, t.revoked_before, t.delete_after, t.deletion, t.max_users, t.max_clients
   FROM parako.tenants AS t
@@ -510,6 +521,23 @@ func (q *Queries) TenantDeletionRequest(ctx context.Context, arg TenantDeletionR
 	return i, err
 }
 
+const tenantDiscard = `-- name: TenantDiscard :execrows
+UPDATE parako.tenants
+   SET delete_after = now()
+ WHERE id = $1
+   AND status = 'archived'
+   AND deletion ? 'provisioning'
+`
+
+// TenantDiscard has a tenant that could not be filled be due for its removal.
+func (q *Queries) TenantDiscard(ctx context.Context, id uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, tenantDiscard, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const tenantDomainsChanged = `-- name: TenantDomainsChanged :one
    UPDATE parako.tenants
       SET domain = nullif(domain, $1::text),
@@ -627,6 +655,78 @@ func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenan
 		return nil, err
 	}
 	return items, nil
+}
+
+const tenantProvision = `-- name: TenantProvision :exec
+INSERT INTO parako.tenants (id, slug, display_name, issuer_url, max_users, max_clients, status, delete_after, deletion)
+VALUES ($1, $2, $3, $4, $5, $6, 'archived',
+        now() + make_interval(secs => $7::double precision),
+        jsonb_build_object('provisioning', true, 'requested_by', $8::text, 'requested_at', now()))
+`
+
+type TenantProvisionParams struct {
+	ID              uuid.UUID
+	Slug            string
+	DisplayName     string
+	IssuerURL       *string
+	MaxUsers        *int32
+	MaxClients      *int32
+	PatienceSeconds float64
+	Operator        string
+}
+
+// TenantProvision adds a tenant that is about to be filled. Nobody is served there, and if that never ends, it is removed.
+func (q *Queries) TenantProvision(ctx context.Context, arg TenantProvisionParams) error {
+	_, err := q.db.Exec(ctx, tenantProvision,
+		arg.ID,
+		arg.Slug,
+		arg.DisplayName,
+		arg.IssuerURL,
+		arg.MaxUsers,
+		arg.MaxClients,
+		arg.PatienceSeconds,
+		arg.Operator,
+	)
+	return err
+}
+
+const tenantProvisioned = `-- name: TenantProvisioned :one
+   UPDATE parako.tenants
+      SET status = 'active',
+          revoked_before = now(),
+          delete_after = NULL,
+          deletion = NULL,
+          revision = revision + 1,
+          updated_at = now()
+    WHERE id = $1
+      AND status = 'archived'
+      AND deletion ? 'provisioning'
+      AND NOT deletion ? 'rows'
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+`
+
+// TenantProvisioned has a tenant served that was filled. What was issued before, by whoever had it, is dead. No row: it is not such a
+// tenant, or was not filled in time.
+func (q *Queries) TenantProvisioned(ctx context.Context, id uuid.UUID) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantProvisioned, id)
+	var i Tenant
+	err := row.Scan(
+		&i.ID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.Status,
+		&i.IssuerURL,
+		&i.Domain,
+		&i.Revision,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.RevokedBefore,
+		&i.DeleteAfter,
+		&i.Deletion,
+		&i.MaxUsers,
+		&i.MaxClients,
+	)
+	return i, err
 }
 
 const tenantSetDomain = `-- name: TenantSetDomain :one
