@@ -20,6 +20,7 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"encoding/binary"
+	"math"
 	"strconv"
 	"time"
 
@@ -68,6 +69,18 @@ func (l *Limiter) Allow(ctx context.Context, tenant uuid.UUID, limit Limit, subj
 // would cost more than the requests that other instances let pass besides.
 func (l *Limiter) AllowHere(tenant uuid.UUID, limit Limit, subject string) Decision {
 	return l.here.decide(digest(tenant, limit.Name, subject), l.now().UnixMicro(), limit.interval(), int64(limit.Burst), 1)
+}
+
+// AllowMail counts one mail in the name of a tenant against its quota of mails in an hour, nil being none. What is refused can be sent
+// after RetryAfter; with a quota of 0 that is never true, and asked again every hour.
+func (l *Limiter) AllowMail(ctx context.Context, tenant uuid.UUID, perHour *int32) Decision {
+	switch {
+	case perHour == nil:
+		return Decision{Allowed: true, Remaining: math.MaxInt32}
+	case *perHour < 1:
+		return Decision{RetryAfter: time.Hour}
+	}
+	return l.Allow(ctx, tenant, QuotaMails(*perHour), "")
 }
 
 // Peek says what [Limiter.Allow] would say and counts nothing. Between Peek and [Limiter.Consume] others may pass;

@@ -462,6 +462,28 @@ func TestAllowHere(t *testing.T) {
 	}
 }
 
+func TestAllowMail(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, l *Limiter, advance func(time.Duration)) {
+		two, none := int32(2), int32(0)
+		allow := func(tenant uuid.UUID, perHour *int32, want bool) {
+			t.Helper()
+			if got := l.AllowMail(t.Context(), tenant, perHour); got.Allowed != want || got.Allowed == (got.RetryAfter > 0) {
+				t.Errorf("AllowMail = %+v, want Allowed %t", got, want)
+			}
+		}
+		allow(tenantA, &two, true)
+		allow(tenantA, &two, true)
+		allow(tenantA, &two, false)
+		allow(tenantB, &two, true)
+		allow(tenantA, nil, true)
+		allow(tenantA, &none, false)
+		advance(30 * time.Minute)
+		allow(tenantA, &two, true)
+		allow(tenantA, &two, false)
+	})
+}
+
 // BenchmarkAllowHere is what every request pays.
 func BenchmarkAllowHere(b *testing.B) {
 	l, limit := New(nil, time.Now), Requests(100_000, time.Minute)

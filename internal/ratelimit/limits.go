@@ -41,6 +41,21 @@ func Requests(most int, window time.Duration) Limit {
 	return Limit{Name: "requests", Burst: most, Period: window}
 }
 
+// leastBurst is how many requests may come at once however small the quota is: a browser asks for several things at a time.
+const leastBurst = 10
+
+// QuotaRequests is a tenant's quota of requests in a second, 1 to a million: those of a second may come at once, and at least ten. It
+// is counted in the process. Subject: none.
+func QuotaRequests(perSecond int32) Limit {
+	burst := max(int(perSecond), leastBurst)
+	return Limit{Name: "quota-requests", Burst: burst, Period: time.Duration(burst) * time.Second / time.Duration(perSecond)}
+}
+
+// QuotaMails is a tenant's quota of mails in an hour, at least 1; [Limiter.AllowMail] knows what is less. Subject: none.
+func QuotaMails(perHour int32) Limit {
+	return Limit{Name: "quota-mails", Burst: int(perHour), Period: time.Hour}
+}
+
 // LoginIP bounds failed logins from one address, whoever they are for. Subject: [IP].
 func LoginIP() Limit { return Limit{Name: "login-ip", Burst: 5, Period: 15 * time.Minute} }
 
@@ -109,7 +124,7 @@ func APIRefused() Limit { return Limit{Name: "api-refused", Burst: 60, Period: t
 // All returns every limit there is, for documentation and for the label values of metrics.
 func All() []Limit {
 	return []Limit{
-		Requests(100, 15*time.Minute), LoginIP(), LoginIdentifier(), LoginBruteIP(), Register(), RegisterRefused(), TokenRefused(), UserCodeIP(), UserCodeTenant(),
+		Requests(100, 15*time.Minute), QuotaRequests(1), QuotaMails(1), LoginIP(), LoginIdentifier(), LoginBruteIP(), Register(), RegisterRefused(), TokenRefused(), UserCodeIP(), UserCodeTenant(),
 		ClientRegistrationRefused(), SocialLogin(), SocialCallback(),
 		APIRead(), APIWrite(), APIDelete(), APISensitive(), APIRefused(),
 	}

@@ -16,6 +16,9 @@ import (
 
 var errTooManyRequests = problem.New(problem.TooMany, "rate_limit_exceeded", "Too many requests have come from your address. Wait before the next one.")
 
+var errQuotaRequests = problem.New(problem.TooMany, "quota_requests",
+	"The tenant has reached its quota of requests. Try again later; if it goes on, ask the platform's administrator to raise it.")
+
 // refusal is a problem that ends by itself, with the headers that say when.
 type refusal struct {
 	trouble       *problem.Error
@@ -51,7 +54,7 @@ func unrestrained(path string) bool {
 	return withoutTenant(path) || strings.HasPrefix(path, "/static/")
 }
 
-// restrain refuses what one address asks beyond the rate that the tenant's settings allow. What counts is in the snapshot of the
+// restrain refuses what is beyond the tenant's quota of requests, and what one address asks beyond the rate that the tenant's settings allow. What counts is in the snapshot of the
 // tenant and in this process, so that the hot path asks neither PostgreSQL nor Redis. The gateway has limits of its own.
 func (s *Server) restrain(protocol *oidc.Handler) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
@@ -59,6 +62,13 @@ func (s *Server) restrain(protocol *oidc.Handler) echo.MiddlewareFunc {
 			t, ok := tenant.Lookup(c.Request().Context())
 			if !ok || unrestrained(c.Request().URL.Path) {
 				return next(c)
+			}
+			if quota := t.Quota.RequestsPerSecond; quota != nil {
+				limit := ratelimit.QuotaRequests(*quota)
+				if d := s.limiter.AllowHere(t.ID, limit, ""); !d.Allowed {
+					s.metrics.RateLimited(limit.Name)
+					return over(errQuotaRequests, limit, d)
+				}
 			}
 			p, err := protocol.Provider(c)
 			if err != nil {
