@@ -37,6 +37,14 @@ SELECT max_clients::integer AS quota
    AND max_clients IS NOT NULL
    FOR NO KEY UPDATE;
 
+-- TenantSessionQuota is TenantUserQuota for sessions.
+-- name: TenantSessionQuota :one
+SELECT max_sessions::integer AS quota
+  FROM parako.tenants
+ WHERE id = @tenant_id
+   AND max_sessions IS NOT NULL
+   FOR NO KEY UPDATE;
+
 -- TenantUsers counts the people of the tenant, up to a number. Served by users_pkey.
 -- name: TenantUsers :one
 SELECT count(*)
@@ -51,4 +59,19 @@ SELECT count(*)
   FROM (SELECT c.id
           FROM parako.clients AS c
          WHERE c.tenant_id = @tenant_id
+         LIMIT @up_to::bigint) AS found;
+
+-- TenantSessions counts the sessions of the tenant that have not ended and were used since a moment, up to a number. Served by
+-- sessions_expires_at_idx.
+-- name: TenantSessions :one
+SELECT count(*)
+  FROM (SELECT s.id
+          FROM parako.sessions AS s
+          JOIN parako.tenants AS t
+            ON t.id = @tenant_id
+           AND t.revoked_before < s.created_at
+         WHERE s.tenant_id = @tenant_id
+           AND s.ended_at IS NULL
+           AND s.expires_at > now()
+           AND s.last_seen_at >= @used_since
          LIMIT @up_to::bigint) AS found;

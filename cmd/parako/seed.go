@@ -133,6 +133,9 @@ func seed(ctx context.Context, c config.Config, o devOptions) (seeded, error) {
 	if err != nil {
 		return seeded{}, fmt.Errorf("platform: %w", err)
 	}
+	if err := liftRate(ctx, s); err != nil {
+		return seeded{}, fmt.Errorf("settings of the platform: %w", err)
+	}
 	for _, brand := range demoBrands() {
 		t, err := seedTenant(ctx, s, vault, base, brand, out.Demo)
 		if err != nil {
@@ -141,6 +144,21 @@ func seed(ctx context.Context, c config.Config, o devOptions) (seeded, error) {
 		out.Tenants = append(out.Tenants, t)
 	}
 	return out, nil
+}
+
+// liftRate turns off, at the first run, the rate of requests of one address: whoever develops an application is one.
+func liftRate(ctx context.Context, s *store.Store) error {
+	var never int64
+	err := s.InTenant(ctx, tenant.DefaultID, func(ctx context.Context, tx *store.Tx) error {
+		_, err := settings.Write(ctx, tx, settings.Layer{}, settings.Change{
+			Section: "security", Document: json.RawMessage(`{"protection": {"rate_limiting": {"enabled": false}}}`), Match: &never, By: audit.Operator("dev"),
+		})
+		return err
+	})
+	if errors.Is(err, settings.ErrChanged) {
+		return nil
+	}
+	return err
 }
 
 func seedTenant(ctx context.Context, s *store.Store, vault tenant.Vault, base *url.URL, b demoBrand, demo string) (seededTenant, error) {

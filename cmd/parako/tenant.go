@@ -14,6 +14,8 @@ import (
 	"parako/internal/config"
 	"parako/internal/problem"
 	"parako/internal/secret"
+	"parako/internal/session"
+	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/tenant"
 )
@@ -82,9 +84,17 @@ func tenantShow(ctx context.Context, p *process, args []string) error {
 	if err != nil {
 		return err
 	}
+	platform, err := settings.Platform(ctx, s)
+	if err != nil {
+		return err
+	}
 	var used tenant.Usage
 	err = s.ViewTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) (err error) {
-		used, err = tenant.Used(ctx, tx)
+		set, err := settings.Load(ctx, tx, platform)
+		if err != nil {
+			return err
+		}
+		used, err = tenant.Used(ctx, tx, session.Policy{Idle: set.Security.Authentication.Session.Idle()}.IdleSince(tx.Now()))
 		return err
 	})
 	if err != nil {
@@ -99,7 +109,7 @@ func tenantShow(ctx context.Context, p *process, args []string) error {
 	if err := p.printTenant(false, t); err != nil {
 		return err
 	}
-	p.printf("used     %d users\nused     %d clients\n", used.Users, used.Clients)
+	p.printf("used     %d users\nused     %d clients\nused     %d sessions\n", used.Users, used.Clients, used.Sessions)
 	return nil
 }
 
@@ -124,6 +134,9 @@ func tenantQuota(ctx context.Context, p *process, args []string) error {
 	}
 	flags.Func("users", "how many people it may have; none: any number", bound(&q.Users))
 	flags.Func("clients", "how many applications it may have; none: any number", bound(&q.Clients))
+	flags.Func("sessions", "how many browsers may be signed in at once; none: any number", bound(&q.Sessions))
+	flags.Func("requests-per-second", "how many requests each server takes in a second; none: any number", bound(&q.RequestsPerSecond))
+	flags.Func("mails-per-hour", "how many mails may be sent in its name; none: any number", bound(&q.MailsPerHour))
 	asJSON := flags.Bool("json", false, "print the tenant as JSON")
 	if err := p.parse(flags, args); err != nil {
 		return err
@@ -132,7 +145,7 @@ func tenantQuota(ctx context.Context, p *process, args []string) error {
 		return err
 	}
 	if q == (tenant.Quota{}) {
-		return p.misuse(flags, "say what to bound: --users or --clients")
+		return p.misuse(flags, "say what to bound: --users, --clients, --sessions, --requests-per-second or --mails-per-hour")
 	}
 	s, err := p.database(ctx)
 	if err != nil {
@@ -371,12 +384,9 @@ func (p *process) printTenant(asJSON bool, t tenant.Tenant) error {
 	if t.IssuerURL != "" {
 		p.printf("issuer   %s\n", t.IssuerURL)
 	}
-	for _, q := range []struct {
-		name string
-		most *int32
-	}{{"users", t.Quota.Users}, {"clients", t.Quota.Clients}} {
-		if q.most != nil {
-			p.printf("quota    %d %s\n", *q.most, q.name)
+	for _, b := range t.Quota.Bounds() {
+		if b.Most != nil {
+			p.printf("quota    %d %s\n", *b.Most, strings.ReplaceAll(b.Name, "_", " "))
 		}
 	}
 	return nil

@@ -2,15 +2,12 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"math"
 	"net/http"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -166,24 +163,20 @@ func (h *Handler) slow(limit ratelimit.Limit) func(huma.Context, func(huma.Conte
 	return func(ctx huma.Context, next func(huma.Context)) {
 		who := callerOf(ctx.Context())
 		d := h.deps.Limiter.Allow(ctx.Context(), who.tenant.ID, limit, who.ID)
-		interval := limit.Period / time.Duration(limit.Burst)
-		whole := time.Duration(limit.Burst-d.Remaining) * interval
-		ctx.SetHeader("RateLimit-Policy", fmt.Sprintf("%d;w=%d", limit.Burst, int(limit.Period/time.Second)))
-		ctx.SetHeader("RateLimit", fmt.Sprintf("limit=%d, remaining=%d, reset=%d", limit.Burst, d.Remaining, seconds(whole)))
+		policy, state := limit.Headers(d)
+		ctx.SetHeader("RateLimit-Policy", policy)
+		ctx.SetHeader("RateLimit", state)
 		if d.Allowed {
 			next(ctx)
 			return
 		}
 		h.deps.Metrics.RateLimited(limit.Name)
 		p := newProblem(http.StatusTooManyRequests, "rate-limit-exceeded", messageRate)
-		p.RetryAfter = max(seconds(d.RetryAfter), 1)
+		p.RetryAfter = max(ratelimit.Seconds(d.RetryAfter), 1)
 		ctx.SetHeader("Retry-After", strconv.Itoa(p.RetryAfter))
 		h.answer(ctx, p)
 	}
 }
-
-// seconds are whole ones, the last begun one included.
-func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 
 // answer ends a call with a problem before its operation.
 func (h *Handler) answer(ctx huma.Context, p *Problem) {

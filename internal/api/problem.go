@@ -100,15 +100,18 @@ func (p *Problem) write(c echo.Context) error {
 	return c.Echo().JSONSerializer.Serialize(c, p.at(c), "")
 }
 
-// WriteProblem answers a request below /api with an error that no operation has answered.
-func WriteProblem(c echo.Context, trouble *problem.Error) error {
-	return newProblem(trouble.Kind.Status(), strings.ReplaceAll(trouble.Code, "_", "-"), trouble.Message).write(c)
+// WriteProblem answers a request below /api with an error that no operation has answered. retryAfter is in how many seconds to try
+// again; 0: that helps nobody.
+func WriteProblem(c echo.Context, trouble *problem.Error, retryAfter int) error {
+	p := newProblem(trouble.Kind.Status(), strings.ReplaceAll(trouble.Code, "_", "-"), trouble.Message)
+	p.RetryAfter = retryAfter
+	return p.write(c)
 }
 
 // fields are the members of requests that what a domain refuses is about, by its code.
 var fields = map[string]string{
 	"slug_format": "slug", "domain_format": "domain", "display_name_length": "display_name", "status_unknown": "status",
-	"reason_length": "reason", "domain_refused": "domain", "grace_range": "grace_days",
+	"reason_length": "reason", "domain_refused": "domain", "grace_range": "grace_days", "quota_range": "requests_per_second",
 }
 
 // refuse is the answer to an error of an operation. What a domain finds invalid is said of the member it is about, and what it

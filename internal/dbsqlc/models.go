@@ -321,6 +321,12 @@ type Tenant struct {
 	MaxUsers *int32
 	// How many applications the tenant may have; NULL: any number.
 	MaxClients *int32
+	// How many browsers may be signed in at once; NULL: any number.
+	MaxSessions *int32
+	// How many requests each server instance takes in a second; NULL: any number.
+	MaxRequestsPerSecond *int32
+	// How many mails may be sent in the name of the tenant; NULL: any number.
+	MaxMailsPerHour *int32
 }
 
 // token is what the TXT record has to say, and no secret; empty: an operator vouched for the name. A claim is pending until verified_at, then verified, failing since failing_since, and released since released_at. A job of schema jobs leads to each row that has to be looked at.

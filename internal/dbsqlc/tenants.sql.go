@@ -7,12 +7,13 @@ package dbsqlc
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
 
 const tenantByID = `-- name: TenantByID :one
-SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
   FROM parako.tenants
  WHERE id = $1
 `
@@ -35,6 +36,9 @@ func (q *Queries) TenantByID(ctx context.Context, tenantID uuid.UUID) (Tenant, e
 		&i.Deletion,
 		&i.MaxUsers,
 		&i.MaxClients,
+		&i.MaxSessions,
+		&i.MaxRequestsPerSecond,
+		&i.MaxMailsPerHour,
 	)
 	return i, err
 }
@@ -96,6 +100,51 @@ func (q *Queries) TenantLocate(ctx context.Context, arg TenantLocateParams) (uui
 	var tenant_id uuid.UUID
 	err := row.Scan(&tenant_id)
 	return tenant_id, err
+}
+
+const tenantSessionQuota = `-- name: TenantSessionQuota :one
+SELECT max_sessions::integer AS quota
+  FROM parako.tenants
+ WHERE id = $1
+   AND max_sessions IS NOT NULL
+   FOR NO KEY UPDATE
+`
+
+// TenantSessionQuota is TenantUserQuota for sessions.
+func (q *Queries) TenantSessionQuota(ctx context.Context, tenantID uuid.UUID) (int32, error) {
+	row := q.db.QueryRow(ctx, tenantSessionQuota, tenantID)
+	var quota int32
+	err := row.Scan(&quota)
+	return quota, err
+}
+
+const tenantSessions = `-- name: TenantSessions :one
+SELECT count(*)
+  FROM (SELECT s.id
+          FROM parako.sessions AS s
+          JOIN parako.tenants AS t
+            ON t.id = $1
+           AND t.revoked_before < s.created_at
+         WHERE s.tenant_id = $1
+           AND s.ended_at IS NULL
+           AND s.expires_at > now()
+           AND s.last_seen_at >= $2
+         LIMIT $3::bigint) AS found
+`
+
+type TenantSessionsParams struct {
+	TenantID  uuid.UUID
+	UsedSince time.Time
+	UpTo      int64
+}
+
+// TenantSessions counts the sessions of the tenant that have not ended and were used since a moment, up to a number. Served by
+// sessions_expires_at_idx.
+func (q *Queries) TenantSessions(ctx context.Context, arg TenantSessionsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, tenantSessions, arg.TenantID, arg.UsedSince, arg.UpTo)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const tenantTouch = `-- name: TenantTouch :one

@@ -21,6 +21,7 @@ import (
 
 	"parako/internal/message"
 	"parako/internal/oidc"
+	"parako/internal/ratelimit"
 	"parako/internal/store"
 	"parako/internal/telemetry"
 	"parako/internal/tenant"
@@ -53,6 +54,7 @@ type Deps struct {
 	Domains  *tenant.Registrar
 	Mail     *message.Sender
 	Composer *message.Composer
+	Limiter  *ratelimit.Limiter
 	Metrics  *telemetry.Metrics
 	Log      *slog.Logger
 	// Grace is how long jobs in progress may take at the end. What is cut off is done again by whoever comes first.

@@ -30,6 +30,7 @@ import (
 	"parako/internal/message"
 	"parako/internal/oidc"
 	"parako/internal/outbound"
+	"parako/internal/ratelimit"
 	"parako/internal/secret"
 	"parako/internal/settings"
 	"parako/internal/store"
@@ -233,7 +234,7 @@ func (w *world) run(t *testing.T) (stop func()) {
 		domains.Store = s
 		ended <- jobs.Run(ctx, jobs.Deps{
 			Store: s, Registry: tenant.NewRegistry(s, log, time.Now), Vault: w.vault, Pool: pool, Domains: domains,
-			Mail: message.NewSender(mail), Composer: composer, Metrics: deps.Metrics, Log: log, Grace: time.Minute,
+			Mail: message.NewSender(mail), Composer: composer, Limiter: ratelimit.New(nil, time.Now), Metrics: deps.Metrics, Log: log, Grace: time.Minute,
 		})
 	}()
 	return func() {

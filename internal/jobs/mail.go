@@ -50,7 +50,7 @@ func (w *mailWorker) Work(ctx context.Context, job *river.Job[mailArgs]) error {
 	if err == nil {
 		err = w.send(ctx, p, job.Args.ID)
 	}
-	if err != nil && !errors.Is(err, errUnsent) {
+	if _, waits := errors.AsType[*river.JobSnoozeError](err); err != nil && !waits && !errors.Is(err, errUnsent) {
 		w.deps.Log.ErrorContext(ctx, "mail_failed", "error", err.Error())
 		err = errTrouble
 	}
@@ -77,6 +77,10 @@ func (w *mailWorker) send(ctx context.Context, p *oidc.Provider, id uuid.UUID) e
 		return nil
 	case letter.Email == "" || p.Tenant.Status != tenant.Active || !p.Settings.SendsMail():
 		return w.end(ctx, p, id, telemetry.MailDropped)
+	}
+	if d := w.deps.Limiter.AllowMail(ctx, p.Tenant.ID, p.Tenant.Quota.MailsPerHour); !d.Allowed {
+		w.deps.Metrics.QuotaRefused("mails_per_hour")
+		return river.JobSnooze(d.RetryAfter)
 	}
 	mail, err := w.deps.Composer.Compose(letter, p.Settings.MailBrand(p.CompanyName()))
 	if err != nil {

@@ -168,3 +168,25 @@ func TestMailThatNobodyWantsAnyMore(t *testing.T) {
 		})
 	}
 }
+
+// TestMailBeyondTheQuota waits, and counts as no attempt.
+func TestMailBeyondTheQuota(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testkit.NewDB(t))
+	box, proven, _ := w.post(t)
+	one := int32(1)
+	if _, err := tenant.SetQuota(t.Context(), w.store, w.org.Slug, tenant.Quota{MailsPerHour: &one}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	w.letter(t, proven)
+	w.letter(t, proven)
+	stop := w.run(t)
+	box.Next(t)
+	for w.left(t, store.JobMail) != "completed,scheduled" {
+		continue
+	}
+	stop()
+	if got := w.mails(t); got != "0 f " || !box.Empty() {
+		t.Errorf("what is left: %q", got)
+	}
+}

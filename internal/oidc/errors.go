@@ -13,6 +13,7 @@ import (
 	"github.com/ory/fosite"
 
 	"parako/internal/problem"
+	"parako/internal/tenant"
 )
 
 // oauthError is an error as clients see it (RFC 6749 sections 4.1.2.1 and 5.2).
@@ -29,6 +30,11 @@ func explain(err error) (oauthError, error) {
 	}
 	if m, ok := errors.AsType[*metadataError](err); ok {
 		return oauthError{m.code(), m.message, http.StatusBadRequest}, nil
+	}
+	if quota := tenant.OverQuota(err); quota != "" {
+		// A registration that cannot be is 400 with a code (RFC 7591 section 3.2.2), which may be one of our own.
+		p := problem.From(err)
+		return oauthError{p.Code, ascii(p.Message), http.StatusBadRequest}, nil
 	}
 	if p, ok := errors.AsType[*problem.Error](err); ok && p.Kind != problem.Internal {
 		return oauthError{problemCode(p.Kind), ascii(p.Message), p.Kind.Status()}, nil

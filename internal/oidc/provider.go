@@ -163,6 +163,7 @@ func (p *Provider) SessionPolicy() session.Policy {
 	return session.Policy{
 		Idle: s.Idle(), Absolute: s.Absolute(), Backchannel: f.BackchannelLogout.Enabled, KeepGrants: !f.ExpiresWithSession.Enabled,
 		BindIP: s.BindIP, BindUserAgent: s.BindUserAgent, Most: s.MaxConcurrentSessions,
+		Quota: p.Tenant.Quota.Sessions != nil,
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"parako/internal/ratelimit"
 	"parako/internal/secret"
 	"parako/internal/store"
+	"parako/internal/tenant"
 )
 
 // clientInformation is what a client is told about itself (RFC 7591 section 3.2.1, RFC 7592 section 3).
@@ -98,6 +99,9 @@ func (h *Handler) registering(c echo.Context, prefix string, do func(ctx context
 		return h.refuseRegistration(c, err)
 	}
 	status, body, err := do(ctx, p, token)
+	if quota := tenant.OverQuota(err); quota != "" {
+		h.deps.Metrics.QuotaRefused(quota)
+	}
 	if err != nil {
 		return h.refuseRegistration(c, err)
 	}

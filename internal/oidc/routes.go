@@ -65,14 +65,25 @@ func (h *Handler) Mount(e *echo.Echo) {
 var errNoProvider = problem.New(problem.Invalid, "tenant_required",
 	"Tenant identification required. Use a subdomain such as acme.localhost, or set the tenant header.")
 
-// Provider is the snapshot that serves the request.
+// Provider is the snapshot that serves the request: the same one however often it is asked for.
 func (h *Handler) Provider(c echo.Context) (*Provider, error) {
+	if p, ok := c.Get(providerKey).(*Provider); ok {
+		return p, nil
+	}
 	t := tenant.From(c.Request().Context())
 	if t.ID == tenant.DefaultID && h.deps.MultiTenant {
 		return nil, errNoProvider
 	}
-	return h.pool.Get(c.Request().Context(), t)
+	p, err := h.pool.Get(c.Request().Context(), t)
+	if err != nil {
+		return nil, err
+	}
+	c.Set(providerKey, p)
+	return p, nil
 }
+
+// providerKey is where a request keeps its provider.
+const providerKey = "parako.provider"
 
 func (h *Handler) discovery(c echo.Context) error {
 	p, err := h.Provider(c)

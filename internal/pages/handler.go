@@ -212,6 +212,9 @@ func (h *Handler) Error(c echo.Context, err error) error {
 	} else {
 		view.Locale = h.locale(c, h.catalog.Locales(), i18n.Fallback, "")
 	}
+	if view.Reason == ErrorQuota {
+		view.Detail = trouble.Code // Whoever administers the tenant is asked about it.
+	}
 	view.RequestID = telemetry.RequestID(c.Request().Context())
 	if wait, ok := errors.AsType[*signin.Throttled](err); ok {
 		c.Response().Header().Set("Retry-After", seconds(wait.RetryAfter))
@@ -238,6 +241,9 @@ func reason(p *problem.Error) ErrorReason {
 		return ErrorExpired
 	case tenant.ErrInactive.Code:
 		return ErrorInactive
+	}
+	if tenant.OverQuota(p) != "" {
+		return ErrorQuota
 	}
 	switch p.Kind {
 	case problem.Invalid, problem.Conflict, problem.Stale, problem.TooLarge, problem.NotAllowed:

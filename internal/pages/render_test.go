@@ -253,7 +253,7 @@ func TestEveryPageInEveryLocale(t *testing.T) {
 		}
 	}
 	for _, reason := range []ErrorReason{
-		ErrorRequest, ErrorClient, ErrorExpired, ErrorForbidden, ErrorInactive, ErrorNotFound, ErrorTooMany, ErrorInternal, ErrorUnavailable, "x",
+		ErrorRequest, ErrorClient, ErrorExpired, ErrorForbidden, ErrorInactive, ErrorNotFound, ErrorQuota, ErrorTooMany, ErrorInternal, ErrorUnavailable, "x",
 	} {
 		t.Run("error/"+string(reason), func(t *testing.T) {
 			t.Parallel()

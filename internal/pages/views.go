@@ -318,6 +318,7 @@ const (
 	ErrorForbidden   ErrorReason = "forbidden"   // 403
 	ErrorInactive    ErrorReason = "inactive"    // 403: the tenant is suspended or archived
 	ErrorNotFound    ErrorReason = "not_found"   // 404
+	ErrorQuota       ErrorReason = "quota"       // 409: the tenant has as many as it may have
 	ErrorTooMany     ErrorReason = "too_many"    // 429
 	ErrorInternal    ErrorReason = "internal"    // 500
 	ErrorUnavailable ErrorReason = "unavailable" // 503
@@ -326,7 +327,7 @@ const (
 // Valid reports whether r is one of the constants.
 func (r ErrorReason) Valid() bool {
 	switch r {
-	case ErrorRequest, ErrorClient, ErrorExpired, ErrorForbidden, ErrorInactive, ErrorNotFound, ErrorTooMany, ErrorInternal, ErrorUnavailable:
+	case ErrorRequest, ErrorClient, ErrorExpired, ErrorForbidden, ErrorInactive, ErrorNotFound, ErrorQuota, ErrorTooMany, ErrorInternal, ErrorUnavailable:
 		return true
 	}
 	return false

@@ -3,7 +3,8 @@
 // Every limit the product has is enumerated in limits.go, with the subject it counts and the reason. Counters live in
 // Redis and are shared by all instances; while Redis is away each instance counts on its own, so a limit may then be
 // exceeded by a factor of the number of instances but is never off. Counters are not a record of anything: they vanish
-// with Redis and are not restored.
+// with Redis and are not restored. What is asked for every request is counted in the process alone, because it must not cost a
+// round trip ([Limiter.AllowHere]).
 //
 // The algorithm is GCRA, which needs one timestamp per subject and refills evenly: a [Limit] of 5 per 15 minutes
 // admits 5 at once and then one each 3 minutes. Its arithmetic exists twice, in gcra.go and in gcra.lua; a test keeps
@@ -19,6 +20,7 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"encoding/binary"
+	"math"
 	"strconv"
 	"time"
 
@@ -32,7 +34,8 @@ import (
 type Limiter struct {
 	redis  *cache.Cache
 	script *cache.Script
-	local  *counters
+	local  *counters // while Redis is away
+	here   *counters // of AllowHere; apart, so that a flood of requests cannot push failed logins out of memory
 	now    func() time.Time
 }
 
@@ -52,7 +55,7 @@ var gcraLua string
 // New returns a Limiter that counts in redis and, when that is unavailable or nil, in the process by the clock now.
 // Counting in Redis uses the clock of Redis, the only one that all instances share.
 func New(redis *cache.Cache, now func() time.Time) *Limiter {
-	return &Limiter{redis: redis, script: cache.NewScript(gcraLua), local: newCounters(), now: now}
+	return &Limiter{redis: redis, script: cache.NewScript(gcraLua), local: newCounters(), here: newCounters(), now: now}
 }
 
 // Allow counts one attempt if it is within the limit, and says whether it was. A refused attempt is not counted, so
@@ -60,6 +63,24 @@ func New(redis *cache.Cache, now func() time.Time) *Limiter {
 // turned out well: attempts in parallel then cannot overtake the count.
 func (l *Limiter) Allow(ctx context.Context, tenant uuid.UUID, limit Limit, subject string) Decision {
 	return l.decide(ctx, tenant, limit, subject, 1)
+}
+
+// AllowHere is [Limiter.Allow] counted in the process, whether or not there is a Redis: for what is asked so often that a round trip
+// would cost more than the requests that other instances let pass besides.
+func (l *Limiter) AllowHere(tenant uuid.UUID, limit Limit, subject string) Decision {
+	return l.here.decide(digest(tenant, limit.Name, subject), l.now().UnixMicro(), limit.interval(), int64(limit.Burst), 1)
+}
+
+// AllowMail counts one mail in the name of a tenant against its quota of mails in an hour, nil being none. What is refused can be sent
+// after RetryAfter; with a quota of 0 that is never true, and asked again every hour.
+func (l *Limiter) AllowMail(ctx context.Context, tenant uuid.UUID, perHour *int32) Decision {
+	switch {
+	case perHour == nil:
+		return Decision{Allowed: true, Remaining: math.MaxInt32}
+	case *perHour < 1:
+		return Decision{RetryAfter: time.Hour}
+	}
+	return l.Allow(ctx, tenant, QuotaMails(*perHour), "")
 }
 
 // Peek says what [Limiter.Allow] would say and counts nothing. Between Peek and [Limiter.Consume] others may pass;
@@ -104,7 +125,8 @@ func decision(wait, remaining int64) Decision {
 type counterID [16]byte
 
 func digest(tenant uuid.UUID, limit, subject string) counterID {
-	text := append([]byte{}, tenant[:]...)
+	var room [96]byte // enough for any address, so that this costs no memory
+	text := append(room[:0], tenant[:]...)
 	text = binary.BigEndian.AppendUint32(text, uint32(len(limit)))
 	text = append(text, limit...)
 	text = append(text, subject...)

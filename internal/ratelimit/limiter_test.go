@@ -432,3 +432,65 @@ func TestLimits(t *testing.T) {
 		}()
 	}
 }
+
+func TestAllowHere(t *testing.T) {
+	t.Parallel()
+	m, c := miniredis.RunT(t), newClock()
+	l := New(open(t, cache.Options{URL: "redis://" + m.Addr(), Compat: true}), c.now)
+	limit := Requests(2, 10*time.Minute)
+	allow := func(tenant uuid.UUID, subject string, want Decision) {
+		t.Helper()
+		if diff := cmp.Diff(want, l.AllowHere(tenant, limit, subject)); diff != "" {
+			t.Errorf("AllowHere mismatch (-want +got)\n%s", diff)
+		}
+	}
+	allow(tenantA, "x", Decision{Allowed: true, Remaining: 1})
+	allow(tenantA, "x", Decision{Allowed: true})
+	allow(tenantA, "x", Decision{RetryAfter: 5 * time.Minute})
+	allow(tenantA, "y", Decision{Allowed: true, Remaining: 1})
+	allow(tenantB, "x", Decision{Allowed: true, Remaining: 1})
+	c.advance(5 * time.Minute)
+	allow(tenantA, "x", Decision{Allowed: true})
+	for _, key := range m.Keys() {
+		if strings.Contains(key, ":rl:") {
+			t.Errorf("Redis holds %s", key)
+		}
+	}
+	policy, state := limit.Headers(l.AllowHere(tenantA, limit, "x"))
+	if policy != "2;w=600" || state != "limit=2, remaining=0, reset=600" {
+		t.Errorf("Headers = %q, %q", policy, state)
+	}
+}
+
+func TestAllowMail(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, l *Limiter, advance func(time.Duration)) {
+		two, none := int32(2), int32(0)
+		allow := func(tenant uuid.UUID, perHour *int32, want bool) {
+			t.Helper()
+			if got := l.AllowMail(t.Context(), tenant, perHour); got.Allowed != want || got.Allowed == (got.RetryAfter > 0) {
+				t.Errorf("AllowMail = %+v, want Allowed %t", got, want)
+			}
+		}
+		allow(tenantA, &two, true)
+		allow(tenantA, &two, true)
+		allow(tenantA, &two, false)
+		allow(tenantB, &two, true)
+		allow(tenantA, nil, true)
+		allow(tenantA, &none, false)
+		advance(30 * time.Minute)
+		allow(tenantA, &two, true)
+		allow(tenantA, &two, false)
+	})
+}
+
+// BenchmarkAllowHere is what every request pays.
+func BenchmarkAllowHere(b *testing.B) {
+	l, limit := New(nil, time.Now), Requests(100_000, time.Minute)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			l.AllowHere(tenantA, limit, "192.0.2.1")
+		}
+	})
+}

@@ -2,6 +2,8 @@ package ratelimit
 
 import (
 	"encoding/base64"
+	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -22,6 +24,36 @@ func (l Limit) interval() int64 {
 		panic("ratelimit: limit without name, burst or period")
 	}
 	return l.Period.Microseconds() / int64(l.Burst)
+}
+
+// Headers are the values of RateLimit-Policy and RateLimit for the state that d has found (draft-ietf-httpapi-ratelimit-headers-07).
+func (l Limit) Headers(d Decision) (policy, state string) {
+	whole := time.Duration(l.Burst-d.Remaining) * (l.Period / time.Duration(l.Burst))
+	return fmt.Sprintf("%d;w=%d", l.Burst, Seconds(l.Period)), fmt.Sprintf("limit=%d, remaining=%d, reset=%d", l.Burst, d.Remaining, Seconds(whole))
+}
+
+// Seconds are whole ones, the last begun one included.
+func Seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
+
+// Requests bounds all requests of one address to one tenant, by the tenant's settings. Subject: [IP]. It is counted in the process
+// ([Limiter.AllowHere]).
+func Requests(most int, window time.Duration) Limit {
+	return Limit{Name: "requests", Burst: most, Period: window}
+}
+
+// leastBurst is how many requests may come at once however small the quota is: a browser asks for several things at a time.
+const leastBurst = 10
+
+// QuotaRequests is a tenant's quota of requests in a second, 1 to a million: those of a second may come at once, and at least ten. It
+// is counted in the process. Subject: none.
+func QuotaRequests(perSecond int32) Limit {
+	burst := max(int(perSecond), leastBurst)
+	return Limit{Name: "quota-requests", Burst: burst, Period: time.Duration(burst) * time.Second / time.Duration(perSecond)}
+}
+
+// QuotaMails is a tenant's quota of mails in an hour, at least 1; [Limiter.AllowMail] knows what is less. Subject: none.
+func QuotaMails(perHour int32) Limit {
+	return Limit{Name: "quota-mails", Burst: int(perHour), Period: time.Hour}
 }
 
 // LoginIP bounds failed logins from one address, whoever they are for. Subject: [IP].
@@ -92,7 +124,7 @@ func APIRefused() Limit { return Limit{Name: "api-refused", Burst: 60, Period: t
 // All returns every limit there is, for documentation and for the label values of metrics.
 func All() []Limit {
 	return []Limit{
-		LoginIP(), LoginIdentifier(), LoginBruteIP(), Register(), RegisterRefused(), TokenRefused(), UserCodeIP(), UserCodeTenant(),
+		Requests(100, 15*time.Minute), QuotaRequests(1), QuotaMails(1), LoginIP(), LoginIdentifier(), LoginBruteIP(), Register(), RegisterRefused(), TokenRefused(), UserCodeIP(), UserCodeTenant(),
 		ClientRegistrationRefused(), SocialLogin(), SocialCallback(),
 		APIRead(), APIWrite(), APIDelete(), APISensitive(), APIRefused(),
 	}

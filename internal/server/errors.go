@@ -61,6 +61,10 @@ func (s *Server) renderError(err error, c echo.Context) {
 		s.o.Log.ErrorContext(r.Context(), "request_failed", "error", err.Error())
 	}
 	c.Response().Header().Set("Cache-Control", "no-store") // It is for whoever asked, at the host they asked.
+	retryAfter := 0
+	if refused, ok := errors.AsType[*refusal](err); ok {
+		retryAfter = refused.announce(c)
+	}
 	var failed error
 	switch t, _ := tenant.Lookup(r.Context()); {
 	case t.Slug == tenant.OpsSlug:
@@ -69,7 +73,7 @@ func (s *Server) renderError(err error, c echo.Context) {
 		}
 		failed = c.JSON(trouble.Kind.Status(), map[string]string{"error": trouble.Message})
 	case callerOf(r) == operator:
-		failed = api.WriteProblem(c, trouble)
+		failed = api.WriteProblem(c, trouble, retryAfter)
 	case callerOf(r) == program:
 		failed = oidc.WriteError(c, err)
 	default:

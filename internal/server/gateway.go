@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"time"
@@ -11,7 +10,6 @@ import (
 
 	"parako/internal/federation"
 	"parako/internal/problem"
-	"parako/internal/ratelimit"
 )
 
 // What the gateway refuses before it has understood anything.
@@ -74,13 +72,9 @@ func (s *Server) receive(c echo.Context, provider string) error {
 			return federation.ErrCallback
 		}
 	}
-	addr, err := netip.ParseAddr(c.RealIP())
-	if err != nil {
-		addr = netip.IPv6Unspecified() // All callers without an address share one count.
-	}
 	location, err := s.relay.Receive(ctx, provider, federation.Callback{
 		State: query.Get("state"), Code: query.Get("code"), Error: query.Get("error"), Issuer: query.Get("iss"),
-	}, ratelimit.IP(addr))
+	}, callerAddress(c))
 	if err != nil {
 		s.o.Log.WarnContext(ctx, "social_callback_refused", "provider", provider, "reason", err.Error())
 		return err

@@ -32,7 +32,7 @@ func (s *Server) routes(protocol *oidc.Handler) (*echo.Echo, error) {
 	e.IPExtractor = s.clientIP
 	e.HTTPErrorHandler = s.renderError
 	e.Pre(s.identify, s.observe, s.survive)
-	e.Use(s.resolveTenant, limitBody)
+	e.Use(s.resolveTenant, s.restrain(protocol), limitBody)
 
 	e.GET("/health", s.health)
 	e.GET("/readyz", s.readiness)

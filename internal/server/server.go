@@ -60,6 +60,7 @@ type Server struct {
 	domains  *tenant.Registrar
 	vault    tenant.Vault
 	metrics  *telemetry.Metrics
+	limiter  *ratelimit.Limiter
 	sealer   *sealer
 	pages    *pages.Handler
 	relay    *federation.Relay
@@ -116,23 +117,23 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s.domains = &tenant.Registrar{
 		Store: s.store, DNS: outbound.NewResolver(o.Config.DNSResolver), Base: base, Quarantine: o.Config.DomainQuarantine,
 	}
-	limiter := ratelimit.New(s.cache, time.Now)
+	s.limiter = ratelimit.New(s.cache, time.Now)
 	outside := outbound.New(outbound.Options{Allowed: o.Config.OutboundNetworks, Loopback: o.Config.Environment == config.Development})
 	deps := oidc.Deps{
-		Outbound: outside, Keys: oidc.NewKeyCache(outside, time.Now), ClientCAs: authorities, Limiter: limiter, Store: s.store, Vault: vault, Base: base, MultiTenant: mt.Enabled, Metrics: s.metrics, Log: o.Log, Now: time.Now,
+		Outbound: outside, Keys: oidc.NewKeyCache(outside, time.Now), ClientCAs: authorities, Limiter: s.limiter, Store: s.store, Vault: vault, Base: base, MultiTenant: mt.Enabled, Metrics: s.metrics, Log: o.Log, Now: time.Now,
 	}
 	s.pool = oidc.NewPool(func(ctx context.Context, t tenant.Tenant) (*oidc.Provider, error) {
 		return oidc.NewProvider(ctx, deps, t)
 	}, oidc.PoolOptions{MaxSize: mt.PoolMaxSize, IdleTTL: mt.PoolIdleTTL(), Sweep: mt.PoolSweep()}, s.metrics, time.Now)
 	s.sealer = &sealer{store: s.store, pool: s.pool, log: o.Log, now: time.Now}
 	s.relay = &federation.Relay{
-		Keys: vault.Keys(), Redis: s.cache, Limiter: limiter, Metrics: s.metrics, Base: base,
+		Keys: vault.Keys(), Redis: s.cache, Limiter: s.limiter, Metrics: s.metrics, Base: base,
 		Plain: o.Config.Environment == config.Development, Now: time.Now,
 	}
 	cookies := session.Cookies{Secure: s.secure}
 	protocol := oidc.NewHandler(deps, s.pool)
 	logins := &signin.Logins{
-		Store: s.store, Passwords: passwords, Limiter: limiter, Metrics: s.metrics,
+		Store: s.store, Passwords: passwords, Limiter: s.limiter, Metrics: s.metrics,
 	}
 	if o.Config.Environment != config.Production {
 		logins.Slack = developmentSlack
@@ -153,7 +154,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, fmt.Errorf("prepare pages: %w", err)
 	}
 	s.api = api.New(api.Deps{
-		Protocol: protocol, Store: s.store, Vault: vault, Domains: s.domains, Base: base, Limiter: limiter, Metrics: s.metrics, Log: o.Log, MultiTenant: mt.Enabled,
+		Protocol: protocol, Store: s.store, Vault: vault, Domains: s.domains, Base: base, Limiter: s.limiter, Metrics: s.metrics, Log: o.Log, MultiTenant: mt.Enabled,
 	})
 	if s.echo, err = s.routes(protocol); err != nil { //nolint:contextcheck // Requests bring their own.
 		s.Close()
@@ -289,7 +290,7 @@ func (s *Server) Run(ctx context.Context, public, metrics net.Listener, ready fu
 func (s *Server) work(ctx context.Context) {
 	err := jobs.Run(ctx, jobs.Deps{
 		Store: s.store, Registry: s.registry, Vault: s.vault, Pool: s.pool, Domains: s.domains, Mail: s.mail, Composer: s.composer,
-		Metrics: s.metrics, Log: s.o.Log, Grace: s.o.Config.ShutdownGrace,
+		Limiter: s.limiter, Metrics: s.metrics, Log: s.o.Log, Grace: s.o.Config.ShutdownGrace,
 	})
 	if err != nil {
 		s.o.Log.ErrorContext(ctx, "jobs_ended", "error", err.Error())

@@ -18,6 +18,7 @@ import (
 	"parako/internal/directory"
 	"parako/internal/secret"
 	"parako/internal/store"
+	"parako/internal/tenant"
 )
 
 // Authentication context and method references (OpenID Connect Core section 2, RFC 8176).
@@ -42,8 +43,18 @@ type Policy struct {
 	BindIP, BindUserAgent bool
 	// Most is how many sessions a person may have; the oldest end when there is one more. 0: any number.
 	Most int
+	// Quota says that the tenant has a quota of sessions, which is then looked at before one more begins.
+	Quota bool
 	// KeepGrants lets what was granted without offline_access outlive the session.
 	KeepGrants bool
+}
+
+// IdleSince is the moment since which a session must have been used to be live at now.
+func (p Policy) IdleSince(now time.Time) time.Time {
+	if p.Idle <= 0 {
+		return time.Time{}
+	}
+	return now.Add(-p.Idle)
 }
 
 // end is when a session that begins now must end.
@@ -76,7 +87,8 @@ type Proof struct {
 const maxUserAgent = 512
 
 // Start begins a session and returns the token for its cookie. Whatever session another person had in the browser must be
-// ended by the caller: a token is never reused across a login (session fixation).
+// ended by the caller: a token is never reused across a login (session fixation). Beyond the tenant's quota it fails with the problem
+// of [tenant.RoomForSession], and tx must not commit.
 func Start(ctx context.Context, tx *store.Tx, p Proof, policy Policy) (Session, string, error) {
 	id, err := uuid.NewRandom()
 	if err != nil {
@@ -91,7 +103,15 @@ func Start(ctx context.Context, tx *store.Tx, p Proof, policy Policy) (Session, 
 	if err != nil {
 		return Session{}, "", fmt.Errorf("start session: %w", err)
 	}
-	return s, token, policy.trim(ctx, tx, p.User.ID)
+	if err := policy.trim(ctx, tx, p.User.ID); err != nil {
+		return Session{}, "", err
+	}
+	if policy.Quota {
+		if err := tenant.RoomForSession(ctx, tx, policy.IdleSince(tx.Now())); err != nil {
+			return Session{}, "", err
+		}
+	}
+	return s, token, nil
 }
 
 // trim ends the oldest sessions of a person who has more than the policy allows. Two logins at once are trimmed one after the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,8 +15,10 @@ import (
 
 	"parako/internal/dbsqlc"
 	"parako/internal/directory"
+	"parako/internal/problem"
 	"parako/internal/session"
 	"parako/internal/store"
+	"parako/internal/tenant"
 	"parako/internal/testkit"
 )
 
@@ -485,4 +488,65 @@ func TestEndThatIsUndoneTellsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.db.Superuser(t, `DO $$ BEGIN ASSERT (SELECT count(*) FROM jobs.river_job) = 1 AND (SELECT count(*) FROM parako.logout_deliveries) = 1; END $$`)
+}
+
+// TestQuotaOfSessions has more people sign in at once than the tenant has room for.
+func TestQuotaOfSessions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const most, more = 3, 8
+	n := int32(most)
+	if _, err := tenant.SetQuota(t.Context(), w.store, "acme", tenant.Quota{Sessions: &n}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	bounded := policy
+	bounded.Quota = true
+	begin := func(p session.Policy) (s session.Session, token string, err error) {
+		err = w.store.InTenant(t.Context(), w.org, func(ctx context.Context, tx *store.Tx) error {
+			s, token, err = session.Start(ctx, tx, session.Proof{User: w.ada, AMR: []string{}}, p)
+			return err
+		})
+		return s, token, err
+	}
+	errs := make([]error, more)
+	live := make([]session.Session, more)
+	var wait sync.WaitGroup
+	for i := range errs {
+		wait.Go(func() { live[i], _, errs[i] = begin(bounded) })
+	}
+	wait.Wait()
+	var first session.Session
+	refused := 0
+	for i, err := range errs {
+		if p, ok := errors.AsType[*problem.Error](err); ok && p.Code == "quota_sessions" && p.Kind == problem.Conflict {
+			refused++
+		} else if err != nil {
+			t.Error(err)
+		} else {
+			first = live[i]
+		}
+	}
+	if refused != more-most {
+		t.Errorf("%d were refused, want %d", refused, more-most)
+	}
+	full := func(why string, p session.Policy, want string) {
+		t.Helper()
+		if _, _, err := begin(p); tenant.OverQuota(err) != want {
+			t.Errorf("%s: %v, want the quota %q", why, err, want)
+		}
+	}
+	if _, _, err := w.renew(first, w.ada, bounded); err != nil {
+		t.Errorf("a session is renewed: %v", err)
+	}
+	w.end(first.ID)
+	full("one has ended", bounded, "")
+	full("it is full again", bounded, "sessions")
+	own := bounded
+	own.Most = 1
+	full("the newest replaces the person's others", own, "")
+	full("there is room for two now", bounded, "")
+	full("there is room for one now", bounded, "")
+	full("it is full once more", bounded, "sessions")
+	w.clock.Advance(policy.Idle + time.Minute)
+	full("all have been idle for too long", bounded, "")
 }

@@ -24,6 +24,7 @@ import (
 	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/telemetry"
+	"parako/internal/tenant"
 )
 
 // What a login can answer. ErrCredentials is the same for an unknown account and a wrong password, and takes the same time
@@ -126,6 +127,12 @@ func (l *Logins) Login(ctx context.Context, a Attempt) (string, error) {
 		}
 		return user, nil
 	})
+	if quota := tenant.OverQuota(err); quota != "" {
+		refund() // The proof was good.
+		l.Metrics.QuotaRefused(quota)
+		why, _ := errors.AsType[*problem.Error](err)
+		return "", l.failed(ctx, a, user, why)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -151,16 +158,16 @@ type charge struct {
 
 // admit counts the attempt against its limits before anything is looked at, so that attempts in parallel cannot overtake the
 // count. refund takes it back when it turns out well, where only failures count.
-func (l *Logins) admit(ctx context.Context, tenant uuid.UUID, charges ...charge) (refund func(), err error) {
+func (l *Logins) admit(ctx context.Context, id uuid.UUID, charges ...charge) (refund func(), err error) {
 	var charged []charge
 	refund = func() {
 		for _, c := range charged {
-			l.Limiter.Refund(ctx, tenant, c.limit, c.subject)
+			l.Limiter.Refund(ctx, id, c.limit, c.subject)
 		}
 	}
 	for _, c := range charges {
 		c.limit.Burst *= max(l.Slack, 1)
-		d := l.Limiter.Allow(ctx, tenant, c.limit, c.subject)
+		d := l.Limiter.Allow(ctx, id, c.limit, c.subject)
 		if !d.Allowed {
 			refund()
 			l.Metrics.RateLimited(c.limit.Name)

@@ -17,6 +17,7 @@ import (
 	"parako/internal/session"
 	"parako/internal/settings"
 	"parako/internal/store"
+	"parako/internal/tenant"
 )
 
 // What registering can answer, besides what [directory.New.Check] and [factor.Policy.Check] find. ErrRegistrationRefused does
@@ -68,6 +69,9 @@ func (l *Logins) Register(ctx context.Context, r Registration) (string, error) {
 		return "", l.refused(ctx, r)
 	}
 	refund()
+	if quota := tenant.OverQuota(err); quota != "" {
+		l.Metrics.QuotaRefused(quota)
+	}
 	return token, err
 }
 

@@ -57,6 +57,7 @@ type Metrics struct {
 	tokens      *prometheus.CounterVec
 	tokenErrors *prometheus.CounterVec
 	rateLimited *prometheus.CounterVec
+	quotas      *prometheus.CounterVec
 	logouts     *prometheus.CounterVec
 	mails       *prometheus.CounterVec
 
@@ -94,6 +95,7 @@ func NewMetrics() *Metrics {
 		tokenErrors: counters("token_error_total", "Refusals of the token endpoint.", "error_type", "grant_type"),
 		rateLimited: counters("rate_limited_total", "Attempts refused by a rate limit.", "limit"),
 		mails:       counters("mail_total", "Attempts to hand a mail to a mail server.", "result"),
+		quotas:      counters("quota_refused_total", "What was refused because its tenant has as many.", "quota"),
 		logouts:     counters("logout_delivery_total", "Attempts to tell a client that a session has ended.", "result"),
 
 		methods: allow(http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
@@ -113,7 +115,7 @@ func NewMetrics() *Metrics {
 	info.WithLabelValues(version()).Set(1)
 	m.registry.MustRegister(
 		m.requests, m.hints, m.poolSize, m.poolCapacity, m.poolHits, m.poolMisses, m.poolBuilds, m.poolBuildTime, m.poolEvictions, m.logins,
-		m.tokens, m.tokenErrors, m.rateLimited, m.logouts, m.mails, info,
+		m.tokens, m.tokenErrors, m.rateLimited, m.quotas, m.logouts, m.mails, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	for _, result := range []string{"success", "failure"} { // so that the first failure is an increase, not a new series
@@ -191,6 +193,9 @@ func (m *Metrics) TokenError(errorType, grantType string) {
 
 // RateLimited records a refusal by a rate limit; limit is its Name, which is one of the product's own.
 func (m *Metrics) RateLimited(limit string) { m.rateLimited.WithLabelValues(limit).Inc() }
+
+// QuotaRefused records a refusal by a quota that is no rate; quota is its name, such as "sessions".
+func (m *Metrics) QuotaRefused(quota string) { m.quotas.WithLabelValues(quota).Inc() }
 
 // LogoutResult is what came of an attempt to tell a client that a session has ended.
 type LogoutResult string

@@ -69,7 +69,10 @@ func Ops() Tenant { return Tenant{Slug: OpsSlug, DisplayName: "Operations", Stat
 func FromRow(r dbsqlc.Tenant) Tenant {
 	t := Tenant{
 		ID: r.ID, Slug: r.Slug, DisplayName: r.DisplayName, Status: Status(r.Status),
-		Revision: r.Revision, DeleteAfter: r.DeleteAfter, Quota: Quota{Users: r.MaxUsers, Clients: r.MaxClients}, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		Revision: r.Revision, DeleteAfter: r.DeleteAfter, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		Quota: Quota{
+			Users: r.MaxUsers, Clients: r.MaxClients, Sessions: r.MaxSessions, RequestsPerSecond: r.MaxRequestsPerSecond, MailsPerHour: r.MaxMailsPerHour,
+		},
 	}
 	if r.Domain != nil {
 		t.Domain = *r.Domain

@@ -322,6 +322,9 @@ SELECT count(*)
    UPDATE parako.tenants
       SET max_users = CASE WHEN sqlc.narg(max_users)::integer < 0 THEN NULL ELSE coalesce(sqlc.narg(max_users)::integer, max_users) END,
           max_clients = CASE WHEN sqlc.narg(max_clients)::integer < 0 THEN NULL ELSE coalesce(sqlc.narg(max_clients)::integer, max_clients) END,
+          max_sessions = CASE WHEN sqlc.narg(max_sessions)::integer < 0 THEN NULL ELSE coalesce(sqlc.narg(max_sessions)::integer, max_sessions) END,
+          max_requests_per_second = CASE WHEN sqlc.narg(max_requests_per_second)::integer < 0 THEN NULL ELSE coalesce(sqlc.narg(max_requests_per_second)::integer, max_requests_per_second) END,
+          max_mails_per_hour = CASE WHEN sqlc.narg(max_mails_per_hour)::integer < 0 THEN NULL ELSE coalesce(sqlc.narg(max_mails_per_hour)::integer, max_mails_per_hour) END,
           revision = revision + 1,
           updated_at = now()
     WHERE id = @id

@@ -32,4 +32,10 @@ type Tenant struct {
 	MaxUsers *int32
 	// How many applications the tenant may have; NULL: any number.
 	MaxClients *int32
+	// How many browsers may be signed in at once; NULL: any number.
+	MaxSessions *int32
+	// How many requests each server instance takes in a second; NULL: any number.
+	MaxRequestsPerSecond *int32
+	// How many mails may be sent in the name of the tenant; NULL: any number.
+	MaxMailsPerHour *int32
 }

@@ -310,7 +310,7 @@ func (q *Queries) LocatorsForget(ctx context.Context, tenantID uuid.UUID) error 
 }
 
 const tenantBySlug = `-- name: TenantBySlug :one
-SELECT t.id, t.slug, t.display_name, t.status, t.issuer_url, t.domain, t.revision, t.created_at, t.updated_at, t.revoked_before, t.delete_after, t.deletion, t.max_users, t.max_clients
+SELECT t.id, t.slug, t.display_name, t.status, t.issuer_url, t.domain, t.revision, t.created_at, t.updated_at, t.revoked_before, t.delete_after, t.deletion, t.max_users, t.max_clients, t.max_sessions, t.max_requests_per_second, t.max_mails_per_hour
   FROM parako.tenants AS t
   JOIN parako.tenant_locators AS l
     ON l.tenant_id = t.id
@@ -339,6 +339,9 @@ func (q *Queries) TenantBySlug(ctx context.Context, slug string) (Tenant, error)
 		&i.Deletion,
 		&i.MaxUsers,
 		&i.MaxClients,
+		&i.MaxSessions,
+		&i.MaxRequestsPerSecond,
+		&i.MaxMailsPerHour,
 	)
 	return i, err
 }
@@ -404,7 +407,7 @@ const tenantDeletionBegin = `-- name: TenantDeletionBegin :one
       AND status = 'archived'
       AND delete_after <= now()
       AND NOT deletion ? 'rows'
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
 
 type TenantDeletionBeginParams struct {
@@ -431,6 +434,9 @@ func (q *Queries) TenantDeletionBegin(ctx context.Context, arg TenantDeletionBeg
 		&i.Deletion,
 		&i.MaxUsers,
 		&i.MaxClients,
+		&i.MaxSessions,
+		&i.MaxRequestsPerSecond,
+		&i.MaxMailsPerHour,
 	)
 	return i, err
 }
@@ -444,7 +450,7 @@ const tenantDeletionCancel = `-- name: TenantDeletionCancel :one
     WHERE id = $1
       AND delete_after IS NOT NULL
       AND NOT deletion ? 'rows'
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
 
 // TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, or its removal has begun.
@@ -466,6 +472,9 @@ func (q *Queries) TenantDeletionCancel(ctx context.Context, id uuid.UUID) (Tenan
 		&i.Deletion,
 		&i.MaxUsers,
 		&i.MaxClients,
+		&i.MaxSessions,
+		&i.MaxRequestsPerSecond,
+		&i.MaxMailsPerHour,
 	)
 	return i, err
 }
@@ -482,7 +491,7 @@ const tenantDeletionRequest = `-- name: TenantDeletionRequest :one
       AND status = 'archived'
       AND delete_after IS NULL
       AND ($4::bigint IS NULL OR revision = $4)
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
 
 type TenantDeletionRequestParams struct {
@@ -517,6 +526,9 @@ func (q *Queries) TenantDeletionRequest(ctx context.Context, arg TenantDeletionR
 		&i.Deletion,
 		&i.MaxUsers,
 		&i.MaxClients,
+		&i.MaxSessions,
+		&i.MaxRequestsPerSecond,
+		&i.MaxMailsPerHour,
 	)
 	return i, err
 }
@@ -597,7 +609,7 @@ func (q *Queries) TenantIDs(ctx context.Context, arg TenantIDsParams) ([]uuid.UU
 }
 
 const tenantList = `-- name: TenantList :many
-SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
   FROM parako.tenants
  WHERE slug COLLATE "C" > $1::text
    AND slug COLLATE "C" >= $2::text
@@ -646,6 +658,9 @@ func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenan
 			&i.Deletion,
 			&i.MaxUsers,
 			&i.MaxClients,
+			&i.MaxSessions,
+			&i.MaxRequestsPerSecond,
+			&i.MaxMailsPerHour,
 		); err != nil {
 			return nil, err
 		}
@@ -702,7 +717,7 @@ const tenantProvisioned = `-- name: TenantProvisioned :one
       AND status = 'archived'
       AND deletion ? 'provisioning'
       AND NOT deletion ? 'rows'
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
 
 // TenantProvisioned has a tenant served that was filled. What was issued before, by whoever had it, is dead. No row: it is not such a
@@ -725,6 +740,9 @@ func (q *Queries) TenantProvisioned(ctx context.Context, id uuid.UUID) (Tenant, 
 		&i.Deletion,
 		&i.MaxUsers,
 		&i.MaxClients,
+		&i.MaxSessions,
+		&i.MaxRequestsPerSecond,
+		&i.MaxMailsPerHour,
 	)
 	return i, err
 }
@@ -743,7 +761,7 @@ const tenantSetDomain = `-- name: TenantSetDomain :one
                          AND l.name = $1
                          AND l.tenant_id = t.id
                          AND l.verified_at IS NOT NULL))
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
 
 type TenantSetDomainParams struct {
@@ -770,6 +788,9 @@ func (q *Queries) TenantSetDomain(ctx context.Context, arg TenantSetDomainParams
 		&i.Deletion,
 		&i.MaxUsers,
 		&i.MaxClients,
+		&i.MaxSessions,
+		&i.MaxRequestsPerSecond,
+		&i.MaxMailsPerHour,
 	)
 	return i, err
 }
@@ -778,23 +799,36 @@ const tenantSetQuota = `-- name: TenantSetQuota :one
    UPDATE parako.tenants
       SET max_users = CASE WHEN $1::integer < 0 THEN NULL ELSE coalesce($1::integer, max_users) END,
           max_clients = CASE WHEN $2::integer < 0 THEN NULL ELSE coalesce($2::integer, max_clients) END,
+          max_sessions = CASE WHEN $3::integer < 0 THEN NULL ELSE coalesce($3::integer, max_sessions) END,
+          max_requests_per_second = CASE WHEN $4::integer < 0 THEN NULL ELSE coalesce($4::integer, max_requests_per_second) END,
+          max_mails_per_hour = CASE WHEN $5::integer < 0 THEN NULL ELSE coalesce($5::integer, max_mails_per_hour) END,
           revision = revision + 1,
           updated_at = now()
-    WHERE id = $3
+    WHERE id = $6
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
 
 type TenantSetQuotaParams struct {
-	MaxUsers   *int32
-	MaxClients *int32
-	ID         uuid.UUID
+	MaxUsers             *int32
+	MaxClients           *int32
+	MaxSessions          *int32
+	MaxRequestsPerSecond *int32
+	MaxMailsPerHour      *int32
+	ID                   uuid.UUID
 }
 
 // TenantSetQuota sets what is given; a negative number takes a bound away. No row: the tenant is protected.
 func (q *Queries) TenantSetQuota(ctx context.Context, arg TenantSetQuotaParams) (Tenant, error) {
-	row := q.db.QueryRow(ctx, tenantSetQuota, arg.MaxUsers, arg.MaxClients, arg.ID)
+	row := q.db.QueryRow(ctx, tenantSetQuota,
+		arg.MaxUsers,
+		arg.MaxClients,
+		arg.MaxSessions,
+		arg.MaxRequestsPerSecond,
+		arg.MaxMailsPerHour,
+		arg.ID,
+	)
 	var i Tenant
 	err := row.Scan(
 		&i.ID,
@@ -811,6 +845,9 @@ func (q *Queries) TenantSetQuota(ctx context.Context, arg TenantSetQuotaParams) 
 		&i.Deletion,
 		&i.MaxUsers,
 		&i.MaxClients,
+		&i.MaxSessions,
+		&i.MaxRequestsPerSecond,
+		&i.MaxMailsPerHour,
 	)
 	return i, err
 }
@@ -827,7 +864,7 @@ const tenantSetStatus = `-- name: TenantSetStatus :one
       AND status = $3
       AND ($4::bigint IS NULL OR revision = $4)
       AND delete_after IS NULL
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
 
 type TenantSetStatusParams struct {
@@ -862,6 +899,9 @@ func (q *Queries) TenantSetStatus(ctx context.Context, arg TenantSetStatusParams
 		&i.Deletion,
 		&i.MaxUsers,
 		&i.MaxClients,
+		&i.MaxSessions,
+		&i.MaxRequestsPerSecond,
+		&i.MaxMailsPerHour,
 	)
 	return i, err
 }
@@ -891,7 +931,7 @@ func (q *Queries) TenantStatusCount(ctx context.Context, arg TenantStatusCountPa
 }
 
 const tenantToRemove = `-- name: TenantToRemove :one
-SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
   FROM parako.tenants
  WHERE id = $1
    FOR UPDATE
@@ -916,6 +956,9 @@ func (q *Queries) TenantToRemove(ctx context.Context, id uuid.UUID) (Tenant, err
 		&i.Deletion,
 		&i.MaxUsers,
 		&i.MaxClients,
+		&i.MaxSessions,
+		&i.MaxRequestsPerSecond,
+		&i.MaxMailsPerHour,
 	)
 	return i, err
 }
@@ -930,7 +973,7 @@ const tenantUpdate = `-- name: TenantUpdate :one
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
       AND ($4::bigint IS NULL OR revision = $4)
-RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients
+RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
 
 type TenantUpdateParams struct {
@@ -965,6 +1008,9 @@ func (q *Queries) TenantUpdate(ctx context.Context, arg TenantUpdateParams) (Ten
 		&i.Deletion,
 		&i.MaxUsers,
 		&i.MaxClients,
+		&i.MaxSessions,
+		&i.MaxRequestsPerSecond,
+		&i.MaxMailsPerHour,
 	)
 	return i, err
 }

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"parako/internal/audit"
@@ -97,6 +98,8 @@ func launch(tb testing.TB, first *App, redisURL string, compat bool, change ...f
 		a.DB = testkit.NewDB(tb)
 		a.Config = configuration(tb, a.Addr, a.DB.Options())
 		a.Store = a.DB.Store(tb)
+		// A test is one address with many requests. Tenants may turn it on again.
+		a.ConfigurePlatform(tb, "security", `{"protection": {"rate_limiting": {"enabled": false}}}`)
 	} else {
 		a.DB, a.Config, a.Store = first.DB, first.Config, first.Store
 	}
@@ -268,7 +271,18 @@ func (a *App) Client(tb testing.TB) *http.Client {
 // configured from the first request on.
 func (a *App) Configure(tb testing.TB, t Tenant, section, document string) {
 	tb.Helper()
-	check(tb, a.Store.InTenant(tb.Context(), t.ID, func(ctx context.Context, tx *store.Tx) error {
+	a.configure(tb, t.ID, section, document)
+}
+
+// ConfigurePlatform is Configure for what the platform sets for all tenants.
+func (a *App) ConfigurePlatform(tb testing.TB, section, document string) {
+	tb.Helper()
+	a.configure(tb, tenant.DefaultID, section, document)
+}
+
+func (a *App) configure(tb testing.TB, id uuid.UUID, section, document string) {
+	tb.Helper()
+	check(tb, a.Store.InTenant(tb.Context(), id, func(ctx context.Context, tx *store.Tx) error {
 		_, err := settings.Write(ctx, tx, settings.Layer{}, settings.Change{Section: section, Document: []byte(document), By: audit.Operator("test")})
 		return err
 	}))

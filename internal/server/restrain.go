@@ -1,0 +1,98 @@
+package server
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"parako/internal/oidc"
+	"parako/internal/problem"
+	"parako/internal/ratelimit"
+	"parako/internal/tenant"
+)
+
+var errTooManyRequests = problem.New(problem.TooMany, "rate_limit_exceeded", "Too many requests have come from your address. Wait before the next one.")
+
+var errQuotaRequests = problem.New(problem.TooMany, "quota_requests",
+	"The tenant has reached its quota of requests. Try again later; if it goes on, ask the platform's administrator to raise it.")
+
+// refusal is a problem that ends by itself, with the headers that say when.
+type refusal struct {
+	trouble       *problem.Error
+	retryAfter    time.Duration
+	policy, state string // RateLimit-Policy and RateLimit; empty: no rate is the reason
+}
+
+// over refuses what is beyond a limit.
+func over(trouble *problem.Error, limit ratelimit.Limit, d ratelimit.Decision) *refusal {
+	policy, state := limit.Headers(d)
+	return &refusal{trouble: trouble, retryAfter: d.RetryAfter, policy: policy, state: state}
+}
+
+// Error implements error.
+func (r *refusal) Error() string { return r.trouble.Code }
+
+// Unwrap makes it the problem.
+func (r *refusal) Unwrap() error { return r.trouble }
+
+// announce writes the headers and returns in how many seconds to try again.
+func (r *refusal) announce(c echo.Context) int {
+	header, after := c.Response().Header(), max(ratelimit.Seconds(r.retryAfter), 1)
+	header.Set("Retry-After", strconv.Itoa(after))
+	if r.policy != "" {
+		header.Set("RateLimit-Policy", r.policy)
+		header.Set("RateLimit", r.state)
+	}
+	return after
+}
+
+// unrestrained are the paths that always answer: they cost next to nothing, and no page is complete without its style sheet.
+func unrestrained(path string) bool {
+	return withoutTenant(path) || strings.HasPrefix(path, "/static/")
+}
+
+// restrain refuses what is beyond the tenant's quota of requests, and what one address asks beyond the rate that the tenant's settings allow. What counts is in the snapshot of the
+// tenant and in this process, so that the hot path asks neither PostgreSQL nor Redis. The gateway has limits of its own.
+func (s *Server) restrain(protocol *oidc.Handler) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			t, ok := tenant.Lookup(c.Request().Context())
+			if !ok || unrestrained(c.Request().URL.Path) {
+				return next(c)
+			}
+			if quota := t.Quota.RequestsPerSecond; quota != nil {
+				limit := ratelimit.QuotaRequests(*quota)
+				if d := s.limiter.AllowHere(t.ID, limit, ""); !d.Allowed {
+					s.metrics.RateLimited(limit.Name)
+					return over(errQuotaRequests, limit, d)
+				}
+			}
+			p, err := protocol.Provider(c)
+			if err != nil {
+				return next(c) // Whoever needs the provider says why there is none; nothing is served without.
+			}
+			rate := p.Settings.Security.Protection.RateLimiting
+			if !rate.Enabled {
+				return next(c)
+			}
+			limit := ratelimit.Requests(rate.RequestsPerMinute, rate.Window())
+			if d := s.limiter.AllowHere(t.ID, limit, callerAddress(c)); !d.Allowed {
+				s.metrics.RateLimited(limit.Name)
+				return over(errTooManyRequests, limit, d)
+			}
+			return next(c)
+		}
+	}
+}
+
+// callerAddress is the subject of limits by address. All callers without an address share one count.
+func callerAddress(c echo.Context) string {
+	addr, err := netip.ParseAddr(c.RealIP())
+	if err != nil {
+		addr = netip.IPv6Unspecified()
+	}
+	return ratelimit.IP(addr)
+}
