@@ -236,16 +236,22 @@ func Explain(platform, own Layer, path string) (Explanation, error) {
 	if err != nil {
 		return Explanation{}, err
 	}
+	e, _, err := f.explain(&s, platform, own)
+	return e, err
+}
+
+// explain is [Explain] when the effective settings are known. It returns besides what would hold without the tenant's own layer.
+func (f *Field) explain(s *Settings, platform, own Layer) (Explanation, resolved, error) {
 	r, err := f.resolve(platform, own)
 	if err != nil {
-		return Explanation{}, err
+		return Explanation{}, resolved{}, err
 	}
 	base, err := f.resolve(platform, Layer{})
 	if err != nil {
-		return Explanation{}, err
+		return Explanation{}, resolved{}, err
 	}
 	e := Explanation{
-		Key: path, Value: f.Value(&s), Layer: r.layer, Default: f.shown(f.Default), Clamped: r.clamped, Limit: f.Limit,
+		Key: f.Path, Value: f.Value(s), Layer: r.layer, Default: f.shown(f.Default), Clamped: r.clamped, Limit: f.Limit,
 		PlatformOnly: f.PlatformOnly, Doc: f.Doc,
 	}
 	if value := f.shown(r.value); f.Kind != Secret && !sameJSON(value, e.Value) {
@@ -262,7 +268,7 @@ func Explain(platform, own Layer, path string) (Explanation, error) {
 	if f.Limit != Free && (!f.OnlySet || base.layer == FromPlatform) {
 		e.Bound = base.value
 	}
-	return e, nil
+	return e, base, nil
 }
 
 // Setter finds who gave a setting the value that tx's tenant has set. It reads the history backwards until the value was another.
