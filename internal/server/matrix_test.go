@@ -71,6 +71,8 @@ var parameters = map[string]func(own) string{
 	"access_token":             nil,
 	"acr_values":               nil,
 	"after":                    nil,
+	"alg":                      nil,
+	"before":                   nil,
 	"assertion":                nil,
 	"audience":                 nil,
 	"claims":                   nil,
@@ -82,7 +84,10 @@ var parameters = map[string]func(own) string{
 	"code_challenge":           say(oauth2.S256ChallengeFromVerifier(verifier)),
 	"code_challenge_method":    say("S256"),
 	"code_verifier":            say(verifier),
+	"confirm":                  nil,
+	"days":                     nil,
 	"deep":                     say("true"),
+	"do":                       nil,
 	"domain":                   say("acme.localhost"), // of the other listener, which knows no tenant
 	"device_code":              nil,
 	"display_name":             nil,
@@ -92,8 +97,10 @@ var parameters = map[string]func(own) string{
 	"email":                    nil,
 	"id_token_hint":            nil,
 	"iss":                      nil,
+	"issuer_url":               nil,
 	"identifier":               nil,
 	"include_count":            nil,
+	"kid":                      nil,
 	"limit":                    nil,
 	"login_hint":               func(o own) string { return o.host.Email },
 	"logout_hint":              nil,
@@ -111,6 +118,10 @@ var parameters = map[string]func(own) string{
 	"request_uri":              nil,
 	"resource":                 nil,
 	"response_mode":            nil,
+	"revision":                 nil,
+	"saved":                    nil,
+	"seen":                     nil,
+	"version":                  nil,
 	"response_type":            say("code"),
 	"scope":                    func(o own) string { return o.shape.scope },
 	"slug":                     nil,
@@ -138,11 +149,12 @@ var pathParameters = map[string]func(own) string{
 	"client_id": func(o own) string { return cmp.Or(o.registered, o.host.Web.ID) },
 	"name":      func(o own) string { return strings.Split(o.script, "/")[1] },
 	"slug":      func(o own) string { return o.ward },
+	"section":   say("oidc"),
 }
 
 var (
 	headers = []string{
-		"Accept", "Accept-Language", "Authorization", "Client-Cert", "Content-Type", "DPoP", "If-Match", "If-None-Match", "Origin", "X-Forwarded-For", "X-Forwarded-Host", "X-Request-Id", "X-Tenant-Id",
+		"Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Client-Cert", "Content-Type", "DPoP", "If-Match", "If-None-Match", "Origin", "X-Forwarded-For", "X-Forwarded-Host", "X-Request-Id", "X-Tenant-Id",
 	}
 	cookies = []string{"application_session", "lang", "locale", "parako_flow_", "parako_social_"}
 )

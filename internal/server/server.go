@@ -133,7 +133,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if o.Config.Environment != config.Production {
 		logins.Slack = developmentSlack
 	}
-	forPlatform := pages.Platform{Store: s.store, Passwords: passwords, Base: base, Now: time.Now}
+	forPlatform := pages.Platform{
+		Store: s.store, Vault: vault, Passwords: passwords, Domains: s.domains, Base: base, Now: time.Now,
+	}
 	if s.pages, err = pages.NewHandler(protocol, logins, cookies, o.Log, forPlatform); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("prepare pages: %w", err)
