@@ -363,20 +363,36 @@ func (s *sectionForm) groups(mayChange bool, foreign bool) []SettingGroup {
 	for _, f := range s.fields {
 		alone[parent(f.name)]++
 	}
+	group := func(f *fieldForm) (path, label string) {
+		path, label = parent(f.name), f.name[strings.LastIndexByte(f.name, '.')+1:]
+		if label == "enabled" && alone[path] == 1 { // A switch is called what it switches.
+			path, label = parent(path), path[strings.LastIndexByte(path, '.')+1:]
+		}
+		return path, label
+	}
+	members := map[string]int{}
+	for _, f := range s.fields {
+		path, _ := group(f)
+		members[path]++
+	}
 	var list []SettingGroup
 	at := map[string]int{}
-	for _, f := range s.fields {
-		group, label := parent(f.name), f.name[strings.LastIndexByte(f.name, '.')+1:]
-		if label == "enabled" && alone[group] == 1 { // A switch is called what it switches.
-			group, label = parent(group), group[strings.LastIndexByte(group, '.')+1:]
+	var add func(path string) int
+	add = func(path string) int { // What a part is nested in comes before it.
+		if path != "" {
+			add(parent(path))
 		}
-		i, known := at[group]
-		if !known {
+		i, known := at[path]
+		if !known && members[path] > 0 {
 			i = len(list)
-			at[group] = i
-			list = append(list, SettingGroup{ID: "g-" + id(group), Title: title(group)})
+			at[path] = i
+			list = append(list, SettingGroup{ID: "g-" + id(path), Title: title(path)})
 		}
-		g := &list[i]
+		return i
+	}
+	for _, f := range s.fields {
+		path, label := group(f)
+		g := &list[add(path)]
 		setting := f.view(title(label), mayChange, foreign)
 		g.All++
 		if f.Tenant != nil {
@@ -473,7 +489,7 @@ func (f *fieldForm) view(label string, mayChange, foreign bool) Setting {
 		v.Range = sentence(field.Range())
 	}
 	if f.fixed() || !mayChange {
-		v.Kind, v.Value = KindFixed, f.shown(f.Value)
+		v.Kind, v.Value, v.Unit = KindFixed, f.shown(f.Value), ""
 	}
 	return v
 }
