@@ -107,6 +107,9 @@ func (h *Handler) askDomain(c echo.Context, what string) error {
 	if err != nil || done {
 		return err
 	}
+	if !c.QueryParams().Has("domain") || name == "" && what == "release" { // A sign-in led here that came between the question and the answer.
+		return redirect(c, domainsURL(t.Slug))
+	}
 	view := AskView{
 		PlatformShell: h.platformShell(c, v), What: what, Name: t.DisplayName, About: name, Action: domainsURL(t.Slug) + "/" + what, CancelURL: domainsURL(t.Slug),
 		Hidden: []Field{{Name: "domain", Value: name}},

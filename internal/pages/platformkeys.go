@@ -131,6 +131,9 @@ func (h *Handler) keyQuestion(c echo.Context, kid string) (v visit, t tenant.Ten
 	if v, t, done, err = h.about(c, h.writer); err != nil || done {
 		return v, t, key, done, err
 	}
+	if kid == "" { // A sign-in led here that came between the question and the answer.
+		return v, t, key, true, redirect(c, keysURL(t.Slug))
+	}
 	list, err := h.keysOf(c.Request().Context(), t)
 	if err != nil {
 		return v, t, key, false, err

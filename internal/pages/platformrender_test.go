@@ -1,8 +1,12 @@
 package pages
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -205,6 +209,38 @@ func TestSectionsWeight(t *testing.T) {
 			if packed >= 15_000 {
 				t.Errorf("%s in %s: %d bytes compressed, want fewer than 15000", section, locale, packed)
 			}
+		}
+	}
+}
+
+// TestListsWeight has as many domains and keys as are shown, with proofs and names that nothing can be left out of.
+func TestListsWeight(t *testing.T) {
+	t.Parallel()
+	r := newRenderer(t)
+	random := func(i int) string {
+		sum := sha256.Sum256([]byte(strconv.Itoa(i)))
+		return base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	domains := DomainsView{PlatformShell: operator(acme("ru"), true), Action: "/platform/tenants/acme/domains"}
+	for i := range 100 {
+		name := fmt.Sprintf("login-%d.acme.example", i)
+		domains.Domains = append(domains.Domains, DomainItem{
+			Name: name, State: "verified", RecordName: "_parako-challenge." + name, RecordValue: "parako-domain-verification=" + random(i), MayCheck: true,
+			PrimaryURL: domains.Action + "/primary?domain=" + name, ReleaseURL: domains.Action + "/release?domain=" + name,
+		})
+	}
+	keys := KeysView{PlatformShell: operator(acme("ru"), true), Action: "/platform/tenants/acme/keys"}
+	for i := range keysPage {
+		keys.Keys = append(keys.Keys, KeyItem{KID: random(i), Alg: "ES256", State: "expiring", Created: "2026-11-26 03:32 UTC", RevokeURL: keys.Action + "/revoke?kid=" + random(i)})
+	}
+	for name, page := range map[string]sample{
+		"domains": func(r *Renderer, w io.Writer, _ Shell) error { return r.Domains(w, domains) },
+		"keys":    func(r *Renderer, w io.Writer, _ Shell) error { return r.Keys(w, keys) },
+	} {
+		if packed := gzipped(t, []byte(render(t, r, page, Shell{}))); packed >= 15_000 {
+			t.Errorf("%s: %d bytes compressed, want fewer than 15000", name, packed)
+		} else {
+			t.Logf("%s: %d bytes compressed", name, packed)
 		}
 	}
 }

@@ -72,6 +72,7 @@ func TestPlatformGivesATenantDomains(t *testing.T) {
 	if now := p.refreshed(t, "acme"); now.Domain != "" {
 		t.Fatal("the question alone did something")
 	}
+	leads(t, app.Get(t, p.step, p.origin+domains+"/primary"), domains) // What somebody comes back to who had to sign in.
 	leads(t, p.post(t, domains+"/primary", "domain", host), domains)
 	if now := p.refreshed(t, "acme"); now.Domain != host {
 		t.Errorf("the primary domain is %q", now.Domain)
@@ -113,6 +114,7 @@ func TestPlatformChangesTheKeysOfATenant(t *testing.T) {
 	question := keys + "/revoke?kid=" + signing
 	holds(t, page.Text, `href="`+question+`"`)
 	at(t, p.get(t, question), http.StatusOK, question, `id="ask-effect"`, signing)
+	leads(t, app.Get(t, p.step, p.origin+keys+"/revoke"), keys)
 	at(t, p.get(t, keys+"/revoke?kid=nothing"), http.StatusNotFound, keys+"/revoke?kid=nothing")
 	leads(t, p.post(t, keys+"/revoke", "kid", signing), keys)
 	at(t, p.get(t, keys), http.StatusOK, keys, "Revoked")
