@@ -12,10 +12,9 @@ import (
 	"time"
 
 	"parako/internal/config"
+	"parako/internal/platform"
 	"parako/internal/problem"
 	"parako/internal/secret"
-	"parako/internal/session"
-	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/tenant"
 )
@@ -84,19 +83,7 @@ func tenantShow(ctx context.Context, p *process, args []string) error {
 	if err != nil {
 		return err
 	}
-	platform, err := settings.Platform(ctx, s)
-	if err != nil {
-		return err
-	}
-	var used tenant.Usage
-	err = s.ViewTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) (err error) {
-		set, err := settings.Load(ctx, tx, platform)
-		if err != nil {
-			return err
-		}
-		used, err = tenant.Used(ctx, tx, session.Policy{Idle: set.Security.Authentication.Session.Idle()}.IdleSince(tx.Now()))
-		return err
-	})
+	used, err := platform.Usage(ctx, s, t.ID)
 	if err != nil {
 		return err
 	}

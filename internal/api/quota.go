@@ -12,10 +12,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"parako/internal/platform"
 	"parako/internal/ratelimit"
-	"parako/internal/session"
-	"parako/internal/settings"
-	"parako/internal/store"
 	"parako/internal/tenant"
 )
 
@@ -122,19 +120,8 @@ func (h *Handler) getQuota(ctx context.Context, in *OneTenantInput) (*answeredQu
 func (h *Handler) showQuota(ctx context.Context, t tenant.Tenant) (*answeredQuota, error) {
 	out := &answeredQuota{}
 	out.Body.Data.Quota = t.Quota
-	platform, err := settings.Platform(ctx, h.deps.Store)
-	if err != nil {
-		return nil, err
-	}
-	err = h.deps.Store.ViewTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
-		set, err := settings.Load(ctx, tx, platform)
-		if err != nil {
-			return err
-		}
-		idle := session.Policy{Idle: set.Security.Authentication.Session.Idle()}
-		out.Body.Data.Usage, err = tenant.Used(ctx, tx, idle.IdleSince(tx.Now()))
-		return err
-	})
+	var err error
+	out.Body.Data.Usage, err = platform.Usage(ctx, h.deps.Store, t.ID)
 	return out, err
 }
 

@@ -27,7 +27,9 @@ import (
 // Platform is what the platform's own pages work with, besides what all pages do. They are served by its own tenant alone.
 type Platform struct {
 	Store     *store.Store
+	Vault     tenant.Vault
 	Passwords factor.Passwords
+	Domains   *tenant.Registrar
 	Base      *url.URL // DEPLOYMENT_URL
 	Now       func() time.Time
 }
@@ -52,6 +54,27 @@ func (h *Handler) mountPlatform(e *echo.Echo) {
 	e.GET(tenantsPath+"/:slug", h.platformTenant)
 	e.GET(tenantsPath+"/:slug/status", h.platformStatus)
 	e.POST(tenantsPath+"/:slug/status", h.platformSetStatus, own)
+	e.GET(tenantsPath+"/:slug/edit", h.platformEdit)
+	e.POST(tenantsPath+"/:slug/edit", h.platformUpdate, own)
+	e.GET(tenantsPath+"/:slug/config", h.platformConfig)
+	e.GET(tenantsPath+"/:slug/config/:section", h.platformSection)
+	e.POST(tenantsPath+"/:slug/config/:section", h.platformSaveSection, own)
+	e.GET(tenantsPath+"/:slug/config/:section/history", h.platformHistory)
+	e.POST(tenantsPath+"/:slug/config/:section/history", h.platformRollback, own)
+	e.GET(tenantsPath+"/:slug/quota", h.platformQuota)
+	e.POST(tenantsPath+"/:slug/quota", h.platformSetQuota, own)
+	e.GET(tenantsPath+"/:slug/domains", h.platformDomains)
+	e.POST(tenantsPath+"/:slug/domains", h.platformDomain, own)
+	e.GET(tenantsPath+"/:slug/domains/primary", h.platformAskPrimary)
+	e.POST(tenantsPath+"/:slug/domains/primary", h.platformSetPrimary, own)
+	e.GET(tenantsPath+"/:slug/domains/release", h.platformAskRelease)
+	e.POST(tenantsPath+"/:slug/domains/release", h.platformRelease, own)
+	e.GET(tenantsPath+"/:slug/keys", h.platformKeys)
+	e.POST(tenantsPath+"/:slug/keys", h.platformRotate, own)
+	e.GET(tenantsPath+"/:slug/keys/revoke", h.platformAskRevoke)
+	e.POST(tenantsPath+"/:slug/keys/revoke", h.platformRevoke, own)
+	e.GET(tenantsPath+"/:slug/deletion", h.platformDeletion)
+	e.POST(tenantsPath+"/:slug/deletion", h.platformDelete, own)
 	e.GET(setupPath, h.platformSetup)
 	e.POST(setupPath, h.platformReplace, own)
 }
@@ -130,7 +153,7 @@ func (h *Handler) reader(c echo.Context) (v visit, done bool, err error) {
 // writer is a visitor who may change the platform.
 func (h *Handler) writer(c echo.Context) (v visit, done bool, err error) {
 	v, done, err = h.reader(c)
-	if err == nil && !done && v.role != platform.Admin {
+	if err == nil && !done && !v.mayChange() {
 		err = errReadOnly
 	}
 	return v, done, err
@@ -144,12 +167,16 @@ func (h *Handler) fresh(c echo.Context, v visit, target string) (done bool, err 
 	return true, h.signInFor(c, v.p, target, accountLabel(v.s))
 }
 
+func (v visit) mayChange() bool { return v.role == platform.Admin }
+
 // operator is who changes a tenant, for its audit trail: a user of the platform's own tenant.
-func (v visit) operator() string { return "user:" + v.s.User.ID.String() }
+func (v visit) operator() string { return operatorPrefix + v.s.User.ID.String() }
+
+const operatorPrefix = "user:"
 
 func (h *Handler) platformShell(c echo.Context, v visit) PlatformShell {
 	return PlatformShell{
-		Shell: h.shell(c, v.p, ""), Account: accountLabel(v.s), MayChange: v.role == platform.Admin, LogoutAction: v.p.URL("/session/end"),
+		Shell: h.shell(c, v.p, ""), Account: accountLabel(v.s), MayChange: v.mayChange(), LogoutAction: v.p.URL("/session/end"),
 	}
 }
 
@@ -240,6 +267,18 @@ func (h *Handler) tenantOf(c echo.Context) (tenant.Tenant, error) {
 	return t, err
 }
 
+// visitors let in whoever may visit a page: [Handler.reader] or [Handler.writer].
+type visitors func(echo.Context) (v visit, done bool, err error)
+
+// about finds who visits a page about a tenant, and the tenant. done: the answer is written.
+func (h *Handler) about(c echo.Context, who visitors) (v visit, t tenant.Tenant, done bool, err error) {
+	if v, done, err = who(c); err != nil || done {
+		return v, t, done, err
+	}
+	t, err = h.tenantOf(c)
+	return v, t, false, err
+}
+
 // platformTenant shows a tenant and its people, whom it reads in that tenant's own transaction.
 func (h *Handler) platformTenant(c echo.Context) error {
 	v, done, err := h.reader(c)
@@ -270,6 +309,10 @@ func (h *Handler) platformTenant(c echo.Context) error {
 		PlatformShell: h.platformShell(c, v), Slug: t.Slug, Name: t.DisplayName, Status: string(t.Status), Issuer: t.Issuer(h.platform.Base, oidc.Mount),
 		Domain: t.Domain, Created: t.CreatedAt.UTC().Format("2006-01-02 15:04 MST"), Revision: t.Revision, Clients: counted(clients),
 	}
+	if t.DeleteAfter != nil {
+		view.DeleteAfter = t.DeleteAfter.UTC().Format("2006-01-02 15:04 MST")
+	}
+	view.Pages = tenantPages(t, view.MayChange)
 	if view.MayChange {
 		for _, s := range t.Next() {
 			view.Changes = append(view.Changes, StatusChange{Status: string(s), URL: statusURL(t.Slug, s)})

@@ -54,8 +54,10 @@ type TenantView struct {
 	Slug, Name, Status, Issuer string
 	Domain                     string // "" omits the line
 	Created                    string
+	DeleteAfter                string // "" omits the line
 	Revision                   int64
 	Clients                    string
+	Pages                      []TenantPage
 	Changes                    []StatusChange
 	People                     []Person
 	NextURL                    string // "" omits the link
@@ -63,6 +65,20 @@ type TenantView struct {
 
 // Key returns the message key of the status.
 func (v TenantView) Key() string { return statusKey(v.Status) }
+
+// TenantPage is a link to another page about the tenant.
+type TenantPage struct {
+	Name, URL string
+}
+
+// Key returns the message key of the page.
+func (p TenantPage) Key() string {
+	switch p.Name {
+	case "config", "quota", "domains", "keys", "deletion":
+		return "platform." + p.Name + ".title"
+	}
+	return "platform.edit.link"
+}
 
 // StatusChange is a link to the page that asks whether to change the status.
 type StatusChange struct {
@@ -104,6 +120,8 @@ const (
 	FormPassword    FormError = "password"
 	FormObvious     FormError = "obvious"
 	FormReused      FormError = "reused"
+	FormIssuer      FormError = "issuer"
+	FormIssuerTaken FormError = "issuer_taken"
 )
 
 // Key returns the message key of e: "" when there is none, and the key of FormReserved, which asks for another value, for a value that
@@ -116,7 +134,7 @@ func (e FormError) Key() string {
 		return "register.error." + string(e)
 	case FormPerson:
 		return "register.error.name"
-	case FormSlug, FormTaken, FormName, FormDomain, FormDomainTaken, FormEmailTaken, FormReused:
+	case FormSlug, FormTaken, FormName, FormDomain, FormDomainTaken, FormEmailTaken, FormReused, FormIssuer, FormIssuerTaken:
 		return "platform.error." + string(e)
 	case FormReserved:
 	}
@@ -146,6 +164,30 @@ func (v NewTenantView) Focus() string {
 func (v NewTenantView) Wrong() bool {
 	return v.SlugError != "" || v.NameError != "" || v.DomainError != ""
 }
+
+// EditTenantView is the form with which a tenant is changed. It posts the fields display_name, issuer_url and revision to Action.
+type EditTenantView struct {
+	PlatformShell
+	Action, CancelURL      string
+	Slug, Title            string
+	Name, Issuer           string // what was typed before, or is so
+	Computed               string // the issuer when none is given
+	Revision               int64
+	Stale                  bool
+	NowName, NowIssuer     string // what they are meanwhile, when Stale
+	NameError, IssuerError FormError
+}
+
+// Focus is the id of the field where the reader goes on: the first that is wrong.
+func (v EditTenantView) Focus() string {
+	if v.NameError == "" && v.IssuerError != "" {
+		return "issuer"
+	}
+	return "display-name"
+}
+
+// Wrong is whether something has to be corrected.
+func (v EditTenantView) Wrong() bool { return v.NameError != "" || v.IssuerError != "" }
 
 // TenantStatusView asks whether to change a tenant's status. It posts the field status to Action.
 type TenantStatusView struct {
@@ -191,3 +233,120 @@ func (v SetupView) Focus() string {
 func (v SetupView) Wrong() bool {
 	return v.EmailError != "" || v.NameError != "" || v.PasswordError != ""
 }
+
+// QuotaView is what a tenant may have, as a form. It posts the names of the quotas to Action.
+type QuotaView struct {
+	PlatformShell
+	Name, Action, BackURL string
+	Wrong                 bool
+	Quotas                []QuotaItem
+}
+
+// QuotaItem is a bound and what there is.
+type QuotaItem struct {
+	Name  string
+	Most  string // "" is any number
+	Used  int64
+	Rate  bool // there is no Used
+	Wrong bool
+	// LeastValue and MostValue are what may be entered.
+	LeastValue, MostValue uint64
+}
+
+// Key returns the message key of what is bounded.
+func (i QuotaItem) Key() string { return "platform.quota." + i.Name }
+
+// DomainsView lists the host names of a tenant. It posts the fields do, which is add or check, and domain to Action.
+type DomainsView struct {
+	PlatformShell
+	Name, Action, BackURL string
+	Typed                 string // what was typed before
+	Alert                 string // why something was refused, in English
+	Base                  string // the address below the platform's own host
+	BasePrimary           bool
+	BaseURL               string // of the question whether to make it the primary one
+	Domains               []DomainItem
+}
+
+// DomainItem is a host name that a tenant claims.
+type DomainItem struct {
+	Name, Unicode           string // Unicode is "" when it is the same
+	State                   string
+	Primary                 bool
+	RecordName, RecordValue string // "" when there is nothing to prove
+	MayCheck                bool
+	PrimaryURL, ReleaseURL  string // "" omits the link
+}
+
+// Key returns the message key of the state.
+func (i DomainItem) Key() string {
+	switch i.State {
+	case "verified", "failing", "released":
+		return "platform.domains." + i.State
+	}
+	return "platform.domains.pending"
+}
+
+// KeysView lists the keys of a tenant. It posts the field alg to Action.
+type KeysView struct {
+	PlatformShell
+	Name, Action, BackURL string
+	Alert                 string // why something was refused, in English
+	Keys                  []KeyItem
+	More                  bool // there are older ones
+}
+
+// KeyItem is a key of a tenant.
+type KeyItem struct {
+	KID, Alg, State, Created string
+	Until                    string // of the state; "" omits it
+	MayRotate                bool
+	RevokeURL                string // "" omits the link
+}
+
+// Key returns the message key of the state.
+func (i KeyItem) Key() string {
+	switch i.State {
+	case "waits", "expiring", "retired", "revoked":
+		return "platform.keys." + i.State
+	}
+	return "platform.keys.signs"
+}
+
+// DeletionView is the form with which a tenant is removed; with Due the one that takes it back. It posts the fields confirm and days, or do,
+// to Action.
+type DeletionView struct {
+	PlatformShell
+	Slug, Name, Action, BackURL string
+	Due                         string
+	Typed, Days                 string // what was typed before
+	WrongSlug, WrongDays        bool
+	Alert                       string // why something was refused, in English
+}
+
+// AskView asks whether to do something. It posts the field domain or kid to Action.
+type AskView struct {
+	PlatformShell
+	What              string // primary, release or revoke
+	Name, About       string // the tenant, and what the question is about
+	Action, CancelURL string
+	Hidden            []Field
+}
+
+// key returns the message key of a part of the question.
+func (v AskView) key(part string) string {
+	switch v.What {
+	case "primary", "release":
+		return "platform.ask." + v.What + "." + part
+	}
+	return "platform.ask.revoke." + part
+}
+
+// TitleKey returns the message key of the question.
+func (v AskView) TitleKey() string { return v.key("title") }
+
+// EffectKey returns the message key of what happens.
+func (v AskView) EffectKey() string { return v.key("effect") }
+
+// SubmitKey returns the message key of the answer yes.
+func (v AskView) SubmitKey() string { return v.key("submit") }

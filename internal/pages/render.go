@@ -46,7 +46,7 @@ func NewRenderer(catalog *i18n.Catalog) (*Renderer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse layout: %w", err)
 	}
-	for _, page := range []string{"login", "register", "select", "consent", "answer", "device", "device_done", "logout", "logged_out", "error", "home", "tenants", "tenant", "new_tenant", "tenant_status", "setup"} {
+	for _, page := range []string{"login", "register", "select", "consent", "answer", "device", "device_done", "logout", "logged_out", "error", "home", "tenants", "tenant", "new_tenant", "tenant_status", "setup", "edit_tenant", "config", "section", "history", "quota", "domains", "keys", "deletion", "ask"} {
 		english, err := shared.Clone()
 		if err != nil {
 			return nil, fmt.Errorf("copy layout: %w", err)
@@ -158,6 +158,60 @@ func (r *Renderer) NewTenant(w io.Writer, v NewTenantView) error {
 func (r *Renderer) TenantStatus(w io.Writer, v TenantStatusView) error {
 	v.Shell = r.shell(v.Shell)
 	return r.render(w, "tenant_status", v.Locale, v)
+}
+
+// EditTenant writes the form with which a tenant is changed.
+func (r *Renderer) EditTenant(w io.Writer, v EditTenantView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "edit_tenant", v.Locale, v)
+}
+
+// Config writes the list of the sections of a tenant's settings.
+func (r *Renderer) Config(w io.Writer, v ConfigView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "config", v.Locale, v)
+}
+
+// Section writes a section of a tenant's settings as a form.
+func (r *Renderer) Section(w io.Writer, v SectionView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "section", v.Locale, v)
+}
+
+// History writes the versions of a section.
+func (r *Renderer) History(w io.Writer, v HistoryView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "history", v.Locale, v)
+}
+
+// Quota writes what a tenant may have.
+func (r *Renderer) Quota(w io.Writer, v QuotaView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "quota", v.Locale, v)
+}
+
+// Domains writes the host names of a tenant.
+func (r *Renderer) Domains(w io.Writer, v DomainsView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "domains", v.Locale, v)
+}
+
+// Keys writes the keys of a tenant.
+func (r *Renderer) Keys(w io.Writer, v KeysView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "keys", v.Locale, v)
+}
+
+// Deletion writes what the removal of a tenant means, or when it comes.
+func (r *Renderer) Deletion(w io.Writer, v DeletionView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "deletion", v.Locale, v)
+}
+
+// Ask writes a question whether to do something that cannot be undone at once.
+func (r *Renderer) Ask(w io.Writer, v AskView) error {
+	v.Shell = r.shell(v.Shell)
+	return r.render(w, "ask", v.Locale, v)
 }
 
 // Setup writes the form for the permanent administrator.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -32,7 +33,7 @@ type sample func(*Renderer, io.Writer, Shell) error
 // samples are the pages with everything in them, under the names of their golden files, and with nothing in them, under zero_….
 func samples() map[string]sample {
 	const host = "https://photos.example"
-	return map[string]sample{
+	all := map[string]sample{
 		"zero_login":      func(r *Renderer, w io.Writer, s Shell) error { return r.Login(w, LoginView{Shell: s}) },
 		"zero_register":   func(r *Renderer, w io.Writer, s Shell) error { return r.Register(w, RegisterView{Shell: s}) },
 		"zero_consent":    func(r *Renderer, w io.Writer, s Shell) error { return r.Consent(w, ConsentView{Shell: s}) },
@@ -196,6 +197,8 @@ func samples() map[string]sample {
 			})
 		},
 	}
+	maps.Copy(all, platformSamples())
+	return all
 }
 
 // operator is the frame of the platform's pages.
@@ -385,7 +388,7 @@ func checkElement(t *testing.T, n *html.Node, ids, labels map[string]bool) {
 		if sandbox, _ := attr(n, "sandbox"); !unseen || sandbox != "allow-scripts allow-same-origin" {
 			t.Errorf("a frame can be seen, or may do more than run its own scripts: %q", sandbox)
 		}
-	case "input":
+	case "input", "select", "textarea":
 		kind, _ := attr(n, "type")
 		id, _ := attr(n, "id")
 		if kind != "hidden" && !labels[id] {
@@ -482,7 +485,7 @@ func TestGoldenPages(t *testing.T) {
 
 // formErrors are what can be wrong with a field of the platform's forms, and something that cannot.
 var formErrors = []FormError{
-	FormSlug, FormReserved, FormTaken, FormName, FormDomain, FormDomainTaken, FormEmail, FormEmailTaken, FormPerson, FormPassword, FormObvious, FormReused, "x",
+	FormSlug, FormReserved, FormTaken, FormName, FormDomain, FormDomainTaken, FormEmail, FormEmailTaken, FormPerson, FormPassword, FormObvious, FormReused, FormIssuer, FormIssuerTaken, "x",
 }
 
 // TestTemplatesAndMessagesAgree holds that every key a template says exists, and that no message is left over.
@@ -534,6 +537,9 @@ func TestTemplatesAndMessagesAgree(t *testing.T) {
 			platformKeys[key] = true
 		}
 	}
+	for _, key := range platformWords() {
+		platformKeys[key] = true
+	}
 	for key := range platformKeys {
 		if !known[key] {
 			t.Errorf("there is no message %q", key)
@@ -562,12 +568,14 @@ func TestHostileValuesStayText(t *testing.T) {
 	for i, value := range hostile {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
-			var bodies [16]bytes.Buffer
+			var bodies [25]bytes.Buffer
 			login, consent, logout := LoginView{}, ConsentView{}, LogoutView{}
 			loggedOut, failure, home, choice, answer := LoggedOutView{}, ErrorView{}, HomeView{}, SelectView{}, AnswerView{}
 			device, deviceDone, register := DeviceView{}, DeviceDoneView{}, RegisterView{}
 			tenants, one, made, status, setup := TenantsView{}, TenantView{}, NewTenantView{}, TenantStatusView{}, SetupView{}
-			for _, view := range []any{&tenants, &one, &made, &status, &setup} {
+			edited, config, section, history := EditTenantView{}, ConfigView{}, SectionView{}, HistoryView{}
+			quota, domains, keys, deletion, ask := QuotaView{}, DomainsView{}, KeysView{}, DeletionView{}, AskView{}
+			for _, view := range []any{&tenants, &one, &made, &status, &setup, &edited, &config, &section, &history, &quota, &domains, &keys, &deletion, &ask} {
 				fill(reflect.ValueOf(view).Elem(), value)
 			}
 			for _, view := range []any{&login, &consent, &logout, &loggedOut, &failure, &home, &choice, &answer, &device, &deviceDone, &register} {
@@ -579,6 +587,8 @@ func TestHostileValuesStayText(t *testing.T) {
 				r.Select(&bodies[6], choice), r.Answer(&bodies[7], answer),
 				r.Device(&bodies[8], device), r.DeviceDone(&bodies[9], deviceDone), r.Register(&bodies[10], register),
 				r.Tenants(&bodies[11], tenants), r.Tenant(&bodies[12], one), r.NewTenant(&bodies[13], made), r.TenantStatus(&bodies[14], status), r.Setup(&bodies[15], setup),
+				r.EditTenant(&bodies[16], edited), r.Config(&bodies[17], config), r.Section(&bodies[18], section), r.History(&bodies[19], history),
+				r.Quota(&bodies[20], quota), r.Domains(&bodies[21], domains), r.Keys(&bodies[22], keys), r.Deletion(&bodies[23], deletion), r.Ask(&bodies[24], ask),
 			); err != nil {
 				t.Fatal(err)
 			}

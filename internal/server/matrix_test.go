@@ -73,6 +73,7 @@ var parameters = map[string]func(own) string{
 	"alg":                      nil,
 	"archive":                  nil,
 	"after":                    nil,
+	"before":                   nil,
 	"assertion":                nil,
 	"audience":                 nil,
 	"claims":                   nil,
@@ -85,7 +86,9 @@ var parameters = map[string]func(own) string{
 	"code_challenge_method":    say("S256"),
 	"code_verifier":            say(verifier),
 	"confirm":                  nil,
+	"days":                     nil,
 	"deep":                     say("true"),
+	"do":                       nil,
 	"domain":                   say("acme.localhost"), // of the other listener, which knows no tenant
 	"device_code":              nil,
 	"display_name":             nil,
@@ -97,9 +100,11 @@ var parameters = map[string]func(own) string{
 	"email":                    nil,
 	"id_token_hint":            nil,
 	"iss":                      nil,
+	"issuer_url":               nil,
 	"identifier":               nil,
 	"include_count":            nil,
 	"key":                      say("oidc.token_ttl.access_token"),
+	"kid":                      nil,
 	"limit":                    nil,
 	"login_hint":               func(o own) string { return o.host.Email },
 	"logout_hint":              nil,
@@ -117,6 +122,10 @@ var parameters = map[string]func(own) string{
 	"request_uri":              nil,
 	"resource":                 nil,
 	"response_mode":            nil,
+	"revision":                 nil,
+	"saved":                    nil,
+	"seen":                     nil,
+	"version":                  nil,
 	"response_type":            say("code"),
 	"scope":                    func(o own) string { return o.shape.scope },
 	"slug":                     nil,
@@ -129,7 +138,6 @@ var parameters = map[string]func(own) string{
 	"ui_locales":               say("en"),
 	"user_code":                func(o own) string { return o.userCode },
 	"username":                 nil,
-	"version":                  nil,
 }
 
 // costly parameters stand in a request together, and only where it is about one of them: hashing a password takes its time.
@@ -153,7 +161,7 @@ var pathParameters = map[string]func(own) string{
 
 var (
 	headers = []string{
-		"Accept", "Accept-Language", "Authorization", "Client-Cert", "Content-Type", "DPoP", "If-Match", "If-None-Match", "Origin", "X-Forwarded-For", "X-Forwarded-Host", "X-Request-Id", "X-Tenant-Id",
+		"Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Client-Cert", "Content-Type", "DPoP", "If-Match", "If-None-Match", "Origin", "X-Forwarded-For", "X-Forwarded-Host", "X-Request-Id", "X-Tenant-Id",
 	}
 	cookies = []string{"application_session", "lang", "locale", "parako_flow_", "parako_social_"}
 )

@@ -138,7 +138,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if o.Config.Environment != config.Production {
 		logins.Slack = developmentSlack
 	}
-	forPlatform := pages.Platform{Store: s.store, Passwords: passwords, Base: base, Now: time.Now}
+	forPlatform := pages.Platform{
+		Store: s.store, Vault: vault, Passwords: passwords, Domains: s.domains, Base: base, Now: time.Now,
+	}
 	catalog, err := i18n.New()
 	if err != nil {
 		s.Close()

@@ -236,19 +236,25 @@ func Explain(platform, own Layer, path string) (Explanation, error) {
 	if err != nil {
 		return Explanation{}, err
 	}
+	e, _, err := f.explain(&s, platform, own)
+	return e, err
+}
+
+// explain is [Explain] when the effective settings are known. It returns besides what would hold without the tenant's own layer.
+func (f *Field) explain(s *Settings, platform, own Layer) (Explanation, resolved, error) {
 	r, err := f.resolve(platform, own)
 	if err != nil {
-		return Explanation{}, err
+		return Explanation{}, resolved{}, err
 	}
 	base, err := f.resolve(platform, Layer{})
 	if err != nil {
-		return Explanation{}, err
+		return Explanation{}, resolved{}, err
 	}
 	e := Explanation{
-		Key: path, Value: f.Value(&s), Layer: r.layer, Default: f.shown(f.Default), Clamped: r.clamped, Limit: f.Limit,
+		Key: f.Path, Value: f.Value(s), Layer: r.layer, Default: f.shown(f.Default), Clamped: r.clamped, Limit: f.Limit,
 		PlatformOnly: f.PlatformOnly, Doc: f.Doc,
 	}
-	if value := f.shown(r.value); f.Kind != Secret && !sameJSON(value, e.Value) {
+	if value := f.shown(r.value); f.Kind != Secret && f.Kind != Objects && !sameJSON(value, e.Value) { // Nothing adjusts a list of objects.
 		if e.Adjusted = "it is not one of those available"; f.Needs != "" {
 			e.Adjusted = f.Needs + " is off"
 		}
@@ -262,7 +268,7 @@ func Explain(platform, own Layer, path string) (Explanation, error) {
 	if f.Limit != Free && (!f.OnlySet || base.layer == FromPlatform) {
 		e.Bound = base.value
 	}
-	return e, nil
+	return e, base, nil
 }
 
 // Setter finds who gave a setting the value that tx's tenant has set. It reads the history backwards until the value was another.

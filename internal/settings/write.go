@@ -55,7 +55,8 @@ type Violation struct {
 type Refused struct {
 	problem *problem.Error
 
-	// Faults are the values that are not valid, each a path and what is allowed there.
+	// Faults are the values that are not valid, each a path and what is allowed there. When there are any, those beyond a limit are
+	// among them.
 	Faults []string
 	// Violations are the values beyond a limit.
 	Violations []Violation
@@ -230,6 +231,10 @@ func check(platform, own Layer, section string) error {
 	faults := slices.DeleteFunc(asked.Validate(), func(fault string) bool { return !strings.HasPrefix(fault, section+".") })
 	switch {
 	case len(faults) > 0:
+		// Whoever corrects what is not valid hears at once of what is not allowed.
+		for _, v := range violations {
+			faults = append(faults, v.Message)
+		}
 		return invalid(faults...)
 	case len(violations) > 0:
 		said := make([]string, len(violations))

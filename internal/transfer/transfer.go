@@ -96,6 +96,7 @@ var left = map[string]string{
 	"device_codes":      "it lives for minutes",
 	"client_assertions": "it lives for minutes",
 	"logout_deliveries": "the session it tells of is none of the new tenant",
+	"mails":             "what was about to be told was told by the old tenant, or is late",
 	"audit_events":      "the trail and its seals belong to the original: `parako audit export` hands it out, to be kept",
 	"audit_seals":       "as audit_events",
 	"audit_leaves":      "as audit_events",
