@@ -71,7 +71,6 @@ func (h *Handler) Mount(e *echo.Echo) error {
 	g.GET(document, h.serveDocument)
 	a := humaecho.NewWithGroup(e, g, h.config())
 	describeRefusals(a)
-	h.mountSchema(a)
 	if h.deps.MultiTenant {
 		h.mountTenants(a)
 		h.mountLife(a)

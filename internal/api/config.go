@@ -25,42 +25,9 @@ import (
 const (
 	crossRead  = "parako:cross-tenant:read"
 	crossWrite = "parako:cross-tenant:write"
-	configRead = "parako:config:read"
 
 	versionsList = "versions"
 )
-
-// mountSchema adds what is true of every tenant, and of a deployment without tenants.
-func (h *Handler) mountSchema(a huma.API) {
-	register(h, a, operation{
-		id: "getConfigSchema", method: http.MethodGet, path: "/config/schema/{section}", scope: configRead, limit: ratelimit.APIRead(), status: http.StatusOK,
-		summary:     "Read the JSON Schema of a section",
-		description: "Says what may be written there (draft 2020-12). x-limit, x-scope, x-secret, x-unit and x-awaits say what a schema cannot.",
-		refusals:    []*Problem{errNoSchema},
-	}, h.getSchema)
-}
-
-// errNoSchema has another status than errSection: here the section is what is asked for.
-var errNoSchema = newProblem(http.StatusNotFound, "not-found", settings.ErrSection.Message)
-
-type schemaInput struct {
-	Section string `path:"section" doc:"application, branding, security, features, oidc, integrations or notifications." example:"oidc"`
-}
-
-type sectionSchema struct {
-	Body struct {
-		Data map[string]any `json:"data"`
-	}
-}
-
-func (h *Handler) getSchema(_ context.Context, in *schemaInput) (*sectionSchema, error) {
-	out := &sectionSchema{}
-	var err error
-	if out.Body.Data, err = settings.Schema(in.Section); err != nil {
-		return nil, errNoSchema
-	}
-	return out, nil
-}
 
 // ConfigSection is one section of a tenant's configuration. Secrets are masked.
 type ConfigSection struct {
@@ -84,9 +51,15 @@ func (h *Handler) mountConfig(a huma.API) {
 	}
 	write := func(o operation) operation {
 		o.scope, o.limit, o.status = crossWrite, ratelimit.APIWrite(), http.StatusOK
-		o.refusals = append(o.refusals, missing, section, stale, wrong, beyond)
+		o.refusals = append(o.refusals, missing, section, refuse(settings.ErrChanged), stale, wrong, beyond)
 		return o
 	}
+	register(h, a, operation{
+		id: "getConfigSchema", method: http.MethodGet, path: "/config/schema/{section}", scope: crossRead, limit: ratelimit.APIRead(), status: http.StatusOK,
+		summary:     "Read the JSON Schema of a section",
+		description: "Says what may be written there (draft 2020-12). x-limit, x-scope, x-secret, x-unit and x-awaits say what a schema cannot.",
+		refusals:    []*Problem{section},
+	}, getSchema)
 	const one = "/tenants/{slug}/config/{section}"
 	register(h, a, read(operation{
 		id: "getTenantConfig", path: "/tenants/{slug}/config", summary: "Read what a tenant has set",
@@ -122,6 +95,22 @@ func (h *Handler) mountConfig(a huma.API) {
 		description: "Says where the value that holds comes from, whether it was held to a limit, and who set it when.",
 		refusals:    []*Problem{refuse(settings.ErrKey), invalid(FieldError{Field: "key", Message: messageMissing})},
 	}), h.explain)
+}
+
+type schemaInput struct {
+	Section string `path:"section" doc:"application, branding, security, features, oidc, integrations or notifications." example:"oidc"`
+}
+
+type sectionSchema struct {
+	Body struct {
+		Data map[string]any `json:"data"`
+	}
+}
+
+func getSchema(_ context.Context, in *schemaInput) (out *sectionSchema, err error) {
+	out = &sectionSchema{}
+	out.Body.Data, err = settings.Schema(in.Section)
+	return out, err
 }
 
 // OneSectionInput names a section of a tenant in the path.

@@ -27,7 +27,7 @@ type Problem struct {
 	RequestID string `json:"request_id" doc:"The id under which logs and the audit trail know the request."`
 
 	RequiredScopes []string     `json:"required_scopes,omitempty" doc:"With scope-insufficient: the scopes that the call needs."`
-	Errors         []FieldError `json:"errors,omitempty" doc:"With validation: what is wrong with the request."`
+	Errors         []FieldError `json:"errors,omitempty" doc:"With validation and constraint-violation: what is wrong with the request."`
 	RetryAfter     int          `json:"retry_after,omitempty" doc:"With rate-limit-exceeded: in how many seconds to try again."`
 }
 
