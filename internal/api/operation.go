@@ -39,7 +39,6 @@ type operation struct {
 const (
 	messageScope    = "The access token lacks a scope that this call needs."
 	messageRate     = "The client has called too often. Wait before the next call."
-	messageBusy     = "The tenant has more requests than its share of the server can serve. Try again in a moment."
 	messageJSON     = "The body of the request must be one JSON document."
 	messageTooLarge = "The request body is too large."
 	messageMedia    = "The body of the request must be application/json."
@@ -79,7 +78,7 @@ func register[I, O any](h *Handler, a huma.API, o operation, handle func(context
 
 // everyRefusal are the statuses of refusals that do not depend on the operation.
 func (o operation) everyRefusal() []int {
-	all := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable}
+	all := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError}
 	if o.method == http.MethodPost || o.method == http.MethodPut || o.method == http.MethodPatch {
 		all = append(all, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 	}
@@ -95,15 +94,13 @@ func describeRefusals(a huma.API) {
 	scope.RequiredScopes = []string{tenantsWrite}
 	rate := newProblem(http.StatusTooManyRequests, "rate-limit-exceeded", messageRate)
 	rate.RetryAfter = 2
-	busy := newProblem(http.StatusServiceUnavailable, "tenant-busy", messageBusy)
-	busy.RetryAfter = 1
 	responses := map[string]*huma.Response{}
 	for _, example := range []*Problem{
 		newProblem(http.StatusUnauthorized, "unauthorized", oidc.ErrAPITokenMissing.Message),
 		newProblem(http.StatusUnauthorized, "token-invalid", oidc.ErrAPITokenInvalid.Message),
 		newProblem(http.StatusUnauthorized, "token-expired", oidc.ErrAPITokenExpired.Message),
 		newProblem(http.StatusForbidden, "forbidden", oidc.ErrPlatformScope.Message), scope, rate,
-		newProblem(http.StatusInternalServerError, "internal", problem.From(nil).Message), busy,
+		newProblem(http.StatusInternalServerError, "internal", problem.From(nil).Message),
 		newProblem(http.StatusBadRequest, "validation", messageJSON),
 		newProblem(http.StatusRequestEntityTooLarge, "body-too-large", messageTooLarge),
 		newProblem(http.StatusUnsupportedMediaType, "unsupported-media-type", messageMedia),
@@ -113,10 +110,8 @@ func describeRefusals(a huma.API) {
 	responses[refusalName(http.StatusUnauthorized)].Headers["WWW-Authenticate"] = &huma.Param{
 		Description: "What to authenticate with.", Schema: &huma.Schema{Type: huma.TypeString},
 	}
-	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
-		responses[refusalName(status)].Headers["Retry-After"] = &huma.Param{
-			Description: "In how many seconds to try again.", Schema: &huma.Schema{Type: huma.TypeInteger},
-		}
+	responses[refusalName(http.StatusTooManyRequests)].Headers["Retry-After"] = &huma.Param{
+		Description: "In how many seconds to try again.", Schema: &huma.Schema{Type: huma.TypeInteger},
 	}
 	a.OpenAPI().Components.Responses = responses
 }

@@ -25,7 +25,7 @@ type Problem struct {
 
 	RequiredScopes []string     `json:"required_scopes,omitempty" doc:"With scope-insufficient: the scopes that the call needs."`
 	Errors         []FieldError `json:"errors,omitempty" doc:"With validation: what is wrong with the request."`
-	RetryAfter     int          `json:"retry_after,omitempty" doc:"With 429, and 503: in how many seconds to try again."`
+	RetryAfter     int          `json:"retry_after,omitempty" doc:"With rate-limit-exceeded: in how many seconds to try again."`
 }
 
 // FieldError says what is wrong with one part of a request.
