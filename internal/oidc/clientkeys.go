@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"parako/internal/outbound"
+	"parako/internal/ratelimit"
 )
 
 // KeyCache keeps the key sets behind jwks_uri of clients and of trusted issuers. All providers share one; an entry belongs to
@@ -68,6 +69,7 @@ func (c *KeyCache) at(ctx context.Context, tenant uuid.UUID, uri string, missing
 	if known := c.known(address); known.serves(c.now(), missing) {
 		return known.answer(c.now())
 	}
+	defer ratelimit.StepOut(ctx)()
 	// Whoever asks at the same time waits for the same call; it runs on when the first has gone.
 	result, _, _ := c.flights.Do(tenant.String()+" "+uri, func() (any, error) {
 		known := c.known(address) // The call of another may have ended in between.

@@ -14,6 +14,7 @@ import (
 	"github.com/ory/fosite"
 
 	"parako/internal/dbsqlc"
+	"parako/internal/ratelimit"
 	"parako/internal/secret"
 	"parako/internal/store"
 )
@@ -96,6 +97,7 @@ func (p *Provider) fetchRequest(ctx context.Context, who client, uri string) (st
 	}) {
 		return "", fosite.ErrInvalidRequestURI.WithHint("The request_uri is not registered for the client.")
 	}
+	defer ratelimit.StepOut(ctx)()
 	answer, err := p.deps.Outbound.Get(ctx, bare, "application/oauth-authz-req+jwt, application/jwt")
 	if err != nil {
 		return "", fosite.ErrInvalidRequestURI.WithHint("The request object cannot be had from its address.").WithWrap(err)

@@ -7,6 +7,7 @@ import (
 
 	"parako/internal/outbound"
 	"parako/internal/problem"
+	"parako/internal/ratelimit"
 )
 
 // Sector is what was found behind a client's sector_identifier_uri. The zero value is nothing.
@@ -23,6 +24,7 @@ func FetchSector(ctx context.Context, out *outbound.Client, before, m ClientMeta
 		return Sector{}, nil
 	}
 	s := Sector{uri: m.SectorIdentifierURI}
+	defer ratelimit.StepOut(ctx)()
 	answer, err := out.Get(ctx, s.uri, "application/json")
 	if err == nil {
 		err = json.Unmarshal(answer.Body, &s.redirects)

@@ -23,3 +23,9 @@ func (s *Server) Metrics() http.Handler { return s.metricsHandler() }
 
 // Store is the instance's own store, whose changes it announces.
 func (s *Server) Store() *store.Store { return s.store }
+
+// Load is how many requests are served, and how many wait for their tenant's turn.
+func (s *Server) Load() (served, waiting int) { return s.shares.Load() }
+
+// Undivided serves whoever comes, however many requests of one tenant there are.
+func (s *Server) Undivided() { s.shares = nil }

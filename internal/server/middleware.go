@@ -32,7 +32,7 @@ func (s *Server) routes(protocol *oidc.Handler) (*echo.Echo, error) {
 	e.IPExtractor = s.clientIP
 	e.HTTPErrorHandler = s.renderError
 	e.Pre(s.identify, s.observe, s.survive)
-	e.Use(s.resolveTenant, s.restrain(protocol), limitBody)
+	e.Use(s.resolveTenant, s.restrain(protocol), limitBody, s.takeTurn)
 
 	e.GET("/health", s.health)
 	e.GET("/readyz", s.readiness)
@@ -155,11 +155,13 @@ func (s *Server) survive(next echo.HandlerFunc) echo.HandlerFunc {
 
 var errPanic = errors.New("handler panicked")
 
+var errTooLarge = problem.New(problem.TooLarge, "body_too_large", "The request body is too large.")
+
 func limitBody(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		if r.ContentLength > maxBody {
-			return problem.New(problem.TooLarge, "body_too_large", "The request body is too large.")
+			return errTooLarge
 		}
 		r.Body = http.MaxBytesReader(c.Response(), r.Body, maxBody)
 		return next(c)

@@ -1,6 +1,10 @@
 package server
 
 import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -18,6 +22,17 @@ var errTooManyRequests = problem.New(problem.TooMany, "rate_limit_exceeded", "To
 
 var errQuotaRequests = problem.New(problem.TooMany, "quota_requests",
 	"The tenant has reached its quota of requests. Try again later; if it goes on, ask the platform's administrator to raise it.")
+
+var (
+	errBusy = problem.New(problem.Unavailable, "tenant_busy", "The tenant has more requests than its share of the server can serve. Try again in a moment.")
+	errBody = problem.New(problem.Invalid, "body_unreadable", "The request body did not arrive.")
+)
+
+// What a tenant may have waiting. A person does not wait longer for a page, and a request that waits is a few kilobytes.
+const (
+	shareQueue    = 128
+	sharePatience = 20 * time.Second
+)
 
 // refusal is a problem that ends by itself, with the headers that say when.
 type refusal struct {
@@ -95,4 +110,38 @@ func callerAddress(c echo.Context) string {
 		addr = netip.IPv6Unspecified()
 	}
 	return ratelimit.IP(addr)
+}
+
+// takeTurn has a request wait for its tenant's turn, so that a tenant with many keeps those of others waiting as little as itself is
+// kept by them. The body is read before: whoever sends it slowly takes nobody's place. The Management API, whose callers have
+// authenticated by then, reads it by itself.
+func (s *Server) takeTurn(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		t, ok := tenant.Lookup(r.Context())
+		if !ok || s.shares == nil || unrestrained(r.URL.Path) {
+			return next(c)
+		}
+		if r.Body != http.NoBody && callerOf(r) != operator {
+			body, err := io.ReadAll(r.Body)
+			if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+				return errTooLarge
+			}
+			if err != nil {
+				return errBody.Because(err)
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		ctx, err := s.shares.Enter(r.Context(), t.ID)
+		if errors.Is(err, ratelimit.ErrBusy) {
+			s.metrics.RateLimited("share")
+			return &refusal{trouble: errBusy, retryAfter: time.Second}
+		}
+		if err != nil {
+			return err
+		}
+		defer s.shares.Leave(t.ID)
+		c.SetRequest(r.WithContext(ctx))
+		return next(c)
+	}
 }

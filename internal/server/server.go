@@ -61,6 +61,7 @@ type Server struct {
 	vault    tenant.Vault
 	metrics  *telemetry.Metrics
 	limiter  *ratelimit.Limiter
+	shares   *ratelimit.Shares // nil in single-tenant mode
 	sealer   *sealer
 	pages    *pages.Handler
 	relay    *federation.Relay
@@ -118,6 +119,10 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		Store: s.store, DNS: outbound.NewResolver(o.Config.DNSResolver), Base: base, Quarantine: o.Config.DomainQuarantine,
 	}
 	s.limiter = ratelimit.New(s.cache, time.Now)
+	if mt.Enabled {
+		s.shares = ratelimit.NewShares(s.store.Connections(), shareQueue, sharePatience, time.Now)
+		s.metrics.RegisterRequests(s.shares.Load)
+	}
 	outside := outbound.New(outbound.Options{Allowed: o.Config.OutboundNetworks, Loopback: o.Config.Environment == config.Development})
 	deps := oidc.Deps{
 		Outbound: outside, Keys: oidc.NewKeyCache(outside, time.Now), ClientCAs: authorities, Limiter: s.limiter, Store: s.store, Vault: vault, Base: base, MultiTenant: mt.Enabled, Metrics: s.metrics, Log: o.Log, Now: time.Now,

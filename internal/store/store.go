@@ -98,6 +98,9 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.app.Ping(ctx)
 }
 
+// Connections is how many the application's pool has at most.
+func (s *Store) Connections() int { return int(s.app.Config().MaxConns) }
+
 // PoolStats reports the connections of the application's pool: all, idle and borrowed.
 func (s *Store) PoolStats() (total, idle, acquired int32) {
 	st := s.app.Stat()

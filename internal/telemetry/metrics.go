@@ -242,6 +242,31 @@ func (m *Metrics) RegisterRedis(available func() bool) {
 	}))
 }
 
+// RegisterRequests reports the requests in progress as requests{state}: served, and waiting until their tenant has a place. Call it once;
+// load must be quick and safe for concurrent use.
+func (m *Metrics) RegisterRequests(load func() (served, waiting int)) {
+	m.registry.MustRegister(requestLoad{load: load, requests: prometheus.NewDesc(
+		prometheus.BuildFQName(namespace, "", "requests"), "Requests in progress.", []string{"state"}, nil,
+	)})
+}
+
+// requestLoad asks once per scrape.
+type requestLoad struct {
+	load     func() (served, waiting int)
+	requests *prometheus.Desc
+}
+
+// Describe implements [prometheus.Collector].
+func (l requestLoad) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- l.requests }
+
+// Collect implements [prometheus.Collector].
+func (l requestLoad) Collect(metrics chan<- prometheus.Metric) {
+	served, waiting := l.load()
+	for state, n := range map[string]int{"served": served, "waiting": waiting} {
+		metrics <- prometheus.MustNewConstMetric(l.requests, prometheus.GaugeValue, float64(n), state)
+	}
+}
+
 // RegisterTenantPolls reports the reads of which tenants have changed as tenant_polls_total{result}. Call it once; polls must
 // be quick and safe for concurrent use.
 func (m *Metrics) RegisterTenantPolls(polls func() (succeeded, failed int64)) {

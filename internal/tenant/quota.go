@@ -38,7 +38,10 @@ type Bound struct {
 // Bounds lists them in the order they are shown.
 func (q Quota) Bounds() []Bound {
 	return []Bound{
-		{"users", q.Users}, {"clients", q.Clients}, {"sessions", q.Sessions}, {"requests_per_second", q.RequestsPerSecond},
+		{"users", q.Users},
+		{"clients", q.Clients},
+		{"sessions", q.Sessions},
+		{"requests_per_second", q.RequestsPerSecond},
 		{"mails_per_hour", q.MailsPerHour},
 	}
 }
