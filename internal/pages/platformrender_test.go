@@ -48,7 +48,10 @@ func platformSamples() map[string]sample {
 		"quota": func(r *Renderer, w io.Writer, s Shell) error {
 			return r.Quota(w, QuotaView{
 				PlatformShell: operator(s, true), Name: "Acme", Action: "/platform/tenants/acme/quota", BackURL: "/platform/tenants/acme", Wrong: true,
-				Quotas: []QuotaItem{{Name: "users", Most: "100", Used: 12}, {Name: "clients", Most: "-1", Wrong: true}, {Name: "requests_per_second", Rate: true}},
+				Quotas: []QuotaItem{
+					{Name: "users", Most: "100", Used: 12, MostValue: 2147483647}, {Name: "clients", Most: "-1", Wrong: true, MostValue: 2147483647},
+					{Name: "requests_per_second", Rate: true, LeastValue: 1, MostValue: 1000000},
+				},
 			})
 		},
 		"domains": func(r *Renderer, w io.Writer, s Shell) error {

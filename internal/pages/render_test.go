@@ -552,7 +552,7 @@ func TestTemplatesAndMessagesAgree(t *testing.T) {
 		register, isRegister := strings.CutPrefix(key, "register.error.")
 		viewed := isError && ErrorReason(reason).Valid() || isLogin && LoginError(login).Valid() || strings.HasPrefix(key, "scope.") ||
 			isRegister && RegisterError(register).Valid() || platformKeys[key] || key == DeviceView{Error: DeviceInvalid}.ErrorKey()
-		if !used[key] && !viewed {
+		if isMail := strings.HasPrefix(key, "mail."); !used[key] && !viewed && !isMail { // Package message says the latter.
 			t.Errorf("nothing shows the message %q", key)
 		}
 	}

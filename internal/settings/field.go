@@ -237,7 +237,10 @@ func (f *Field) Value(s *Settings) any {
 func Default() Settings {
 	s := Settings{Branding: Branding{Colors: Colors{Light: map[string]string{}, Dark: map[string]string{}}}}
 	for i := range all {
-		if f := &all[i]; f.key == "" && f.Kind != Secret && f.Kind != Objects {
+		if f := &all[i]; f.key == "" && f.Kind == Objects {
+			list := reflect.ValueOf(&s).Elem().FieldByIndex(f.index)
+			list.Set(reflect.MakeSlice(list.Type(), 0, 0))
+		} else if f.key == "" && f.Kind != Secret {
 			if err := f.set(&s, f.Default); err != nil {
 				panic("settings: default of " + f.Path + ": " + err.Error())
 			}
