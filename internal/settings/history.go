@@ -254,7 +254,7 @@ func (f *Field) explain(s *Settings, platform, own Layer) (Explanation, resolved
 		Key: f.Path, Value: f.Value(s), Layer: r.layer, Default: f.shown(f.Default), Clamped: r.clamped, Limit: f.Limit,
 		PlatformOnly: f.PlatformOnly, Doc: f.Doc,
 	}
-	if value := f.shown(r.value); f.Kind != Secret && f.Kind != Objects && !sameJSON(value, e.Value) { // Nothing adjusts a list of objects.
+	if value := f.shown(r.value); f.Kind != Secret && !sameJSON(value, e.Value) {
 		if e.Adjusted = "it is not one of those available"; f.Needs != "" {
 			e.Adjusted = f.Needs + " is off"
 		}
