@@ -209,6 +209,9 @@ func TestSectionsWeight(t *testing.T) {
 				return r.Section(w, sectionOf(section, operator(s, true), map[string]any{}))
 			}, acme(locale)))
 			checkPage(t, strings.ReplaceAll(string(page), "login.login_methods", ""), locale) // which is no message
+			if strings.Contains(string(page), "it is not one of those available") {
+				t.Errorf("%s says of a setting that nobody set that it has no effect", section)
+			}
 			packed := gzipped(t, page)
 			t.Logf("%s in %s: %d bytes, %d compressed", section, locale, len(page), packed)
 			if packed >= 15_000 {
