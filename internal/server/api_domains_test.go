@@ -94,8 +94,11 @@ func TestAPIDomains(t *testing.T) {
 		refuses(t, p.call(t, token, call[0], call[1], ""), http.StatusNotFound, "not-found")
 	}
 	for _, call := range [][3]string{
-		{http.MethodGet, "/domains", ""}, {http.MethodPost, "/domains", `{"domain":"x.example"}`}, {http.MethodPut, "/primary-domain", `{"domain":null}`},
-		{http.MethodDelete, "/domains/x.example", ""}, {http.MethodPost, "/domains/x.example/check", ""},
+		{http.MethodGet, "/domains", ""},
+		{http.MethodPost, "/domains", `{"domain":"x.example"}`},
+		{http.MethodPut, "/primary-domain", `{"domain":null}`},
+		{http.MethodDelete, "/domains/x.example", ""},
+		{http.MethodPost, "/domains/x.example/check", ""},
 	} {
 		refuses(t, p.call(t, token, call[0], "/tenants/nobody"+call[1], call[2]), http.StatusNotFound, "tenant-not-found")
 		if call[0] != http.MethodGet {
