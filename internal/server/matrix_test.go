@@ -632,6 +632,7 @@ var reachedBy = map[string]string{
 	"GET /api/v1/tenants/:slug/certificate":            "TestAPIDeletion",
 	"POST /api/v1/tenants/:slug/domains/:domain/check": "TestAPIDomains",
 	"DELETE /api/v1/tenants/:slug/jwks/:kid":           "TestAPIKeys",
+	"POST /api/v1/tenants/:slug/jwks/rotate":           "TestAPIKeys", // The call before has used up the rate.
 }
 
 // rawJSON begins what stands in a body as it is, and not as a text.
