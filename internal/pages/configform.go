@@ -450,9 +450,6 @@ func (f *fieldForm) view(label string, mayChange, foreign bool) Setting {
 		Inherited: f.shown(f.Inherited), FromPlatform: f.Source == settings.FromPlatform, Own: f.Tenant != nil, Awaits: field.Awaits, PlatformOnly: f.PlatformOnly,
 		Adjusted: f.Adjusted, Fault: f.fault, Error: f.mistake, Moved: f.moved, Theirs: f.theirs, Secret: string(f.asked),
 	}
-	if field.Kind == settings.Objects {
-		v.Adjusted = "" // No objects are null in one place and an empty list in another, and nothing adjusts them.
-	}
 	v.MayBeEmpty = f.emptiable() && (f.typed.empty || display(field, f.Inherited) != "")
 	v.Limit, v.Bound = f.limit()
 	if f.Clamped {

@@ -31,6 +31,9 @@ func TestOverviewSaysWhatATenantInherits(t *testing.T) {
 		if e.Field.Path != e.Key {
 			t.Errorf("the declaration of %s stands at %s", e.Field.Path, e.Key)
 		}
+		if e.Adjusted != "" {
+			t.Errorf("%s is adjusted: %s", e.Key, e.Adjusted)
+		}
 		got[e.Key] = []any{e.Inherited, e.Source, e.Tenant, e.Clamped}
 	}
 	for path, want := range map[string][]any{
