@@ -49,7 +49,8 @@ func platformSamples() map[string]sample {
 			return r.Quota(w, QuotaView{
 				PlatformShell: operator(s, true), Name: "Acme", Action: "/platform/tenants/acme/quota", BackURL: "/platform/tenants/acme", Wrong: true,
 				Quotas: []QuotaItem{
-					{Name: "users", Most: "100", Used: 12, MostValue: 2147483647}, {Name: "clients", Most: "-1", Wrong: true, MostValue: 2147483647},
+					{Name: "users", Most: "100", Used: 12, MostValue: 2147483647},
+					{Name: "clients", Most: "-1", Wrong: true, MostValue: 2147483647},
 					{Name: "requests_per_second", Rate: true, LeastValue: 1, MostValue: 1000000},
 				},
 			})

@@ -112,6 +112,22 @@ func TestQuotaOfRequests(t *testing.T) {
 	if refused.Header.Get("Retry-After") != "1" || refused.Header.Get("RateLimit-Policy") != "10;w=10" || !strings.Contains(refused.Text, "quota of requests") {
 		t.Errorf("the refusal is %v %s", refused.Header, refused.Text)
 	}
+	for media, path := range map[string]string{
+		"application/json": "/oidc/v1/token", "text/html": "/oidc/v1/authorize", "application/problem+json": "/api/v1/tenants",
+	} {
+		got := refused
+		for got.Request.URL.Path != path || got.StatusCode != http.StatusTooManyRequests {
+			got = app.Get(t, client, strings.TrimSuffix(a.Acme.Issuer, "/oidc/v1")+path)
+		}
+		for _, part := range map[string][]string{
+			"application/json": {`"error":"temporarily_unavailable"`}, "text/html": {"<h1"},
+			"application/problem+json": {`"type":"urn:parako:error:quota-requests"`, `"retry_after":1`},
+		}[media] {
+			if !strings.HasPrefix(got.Header.Get("Content-Type"), media) || !strings.Contains(got.Text, part) || got.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s is answered with %v %s", path, got.Header, got.Text)
+			}
+		}
+	}
 	for range 20 { // Twice the burst.
 		if got := app.Get(t, client, a.Globex.Issuer+"/jwks").StatusCode; got != http.StatusOK {
 			t.Fatalf("Globex, which has no quota, answers %d", got)

@@ -69,8 +69,10 @@ func unrestrained(path string) bool {
 	return withoutTenant(path) || strings.HasPrefix(path, "/static/")
 }
 
-// restrain refuses what is beyond the tenant's quota of requests, and what one address asks beyond the rate that the tenant's settings allow. What counts is in the snapshot of the
-// tenant and in this process, so that the hot path asks neither PostgreSQL nor Redis. The gateway has limits of its own.
+// restrain refuses what is beyond the tenant's quota of requests, and the pages that one address opens beyond the rate that the
+// tenant's settings allow. Applications do not count for the latter: a server that asks for all its people has one address, and what
+// it is refused is limited where it authenticates. What counts is in the snapshot of the tenant and in this process, so that the hot
+// path asks neither PostgreSQL nor Redis. The gateway has limits of its own.
 func (s *Server) restrain(protocol *oidc.Handler) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -84,6 +86,9 @@ func (s *Server) restrain(protocol *oidc.Handler) echo.MiddlewareFunc {
 					s.metrics.RateLimited(limit.Name)
 					return over(errQuotaRequests, limit, d)
 				}
+			}
+			if callerOf(c.Request()) != browser {
+				return next(c)
 			}
 			p, err := protocol.Provider(c)
 			if err != nil {

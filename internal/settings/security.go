@@ -28,8 +28,8 @@ type Protection struct {
 // RateLimiting bounds the requests of one address to one tenant. The names are older than what they mean: RequestsPerMinute is how
 // many requests there may be in a window, not in a minute.
 type RateLimiting struct {
-	Enabled           bool `json:"enabled" default:"true" limit:"floor" doc:"Whether an address may only make so many requests of this tenant. Health and static files do not count."`
-	RequestsPerMinute int  `json:"requests_per_minute" default:"100" minimum:"1" maximum:"100000" limit:"ceiling" doc:"Requests of one address within window_minutes, whatever the name says. They may come at once, and return evenly."`
+	Enabled           bool `json:"enabled" default:"true" limit:"floor" doc:"Whether an address may only open so many pages of this tenant. What applications ask does not count."`
+	RequestsPerMinute int  `json:"requests_per_minute" default:"100" minimum:"1" maximum:"100000" limit:"ceiling" doc:"Pages opened and forms sent from one address within window_minutes, whatever the name says. They may come at once, and return evenly."`
 	WindowMinutes     int  `json:"window_minutes" default:"15" minimum:"1" maximum:"60" unit:"min" limit:"floor" doc:"The time that requests_per_minute counts: 100 in 15 minutes are 100 at once and one every 9 seconds from then on. A shorter one allows more, so the limit is a floor."`
 }
 
