@@ -95,7 +95,11 @@ func mailTest(ctx context.Context, p *process, args []string) error {
 	}
 	out := outbound.New(outbound.Options{Allowed: c.OutboundNetworks, Loopback: c.Environment == config.Development})
 	defer out.Close()
-	if err := message.NewSender(out).Send(ctx, server, letter); err != nil {
+	err = message.NewSender(out).Send(ctx, server, letter)
+	if err != nil && !server.Ready() {
+		return err
+	}
+	if err != nil {
 		return fmt.Errorf("%s:%d: %w", server.Host, server.Port, err)
 	}
 	p.printf("%s:%d has taken the mail from %s to %s\n", server.Host, server.Port, server.From, *to)

@@ -29,6 +29,7 @@ import (
 	"parako/internal/problem"
 	"parako/internal/ratelimit"
 	"parako/internal/secret"
+	"parako/internal/store"
 	"parako/internal/telemetry"
 	"parako/internal/tenant"
 )
@@ -78,6 +79,9 @@ type Relay struct {
 	Metrics *telemetry.Metrics
 	// Base is the deployment's URL.
 	Base *url.URL
+	// LeadsTo finds the tenant that a verified host leads to, as requests are taken to it; store.ErrNotFound: none. Without it a
+	// sign-in begins below Base and at the primary domain only.
+	LeadsTo func(ctx context.Context, host string) (tenant.Tenant, error)
 	// Plain lets Base be http. For development.
 	Plain bool
 	Now   func() time.Time
@@ -144,7 +148,7 @@ func (r *Relay) Begin(ctx context.Context, t tenant.Tenant, host, provider, subj
 	if err := r.ready(); err != nil {
 		return Start{}, err
 	}
-	host, err := r.hostOf(t, host)
+	host, err := r.hostOf(ctx, t, host)
 	if err != nil {
 		return Start{}, err
 	}
@@ -322,9 +326,9 @@ func (r *Relay) open(kind string, tenantID uuid.UUID, provider string, browser [
 	return fmt.Errorf("open the %s: %w", kind, secret.ErrOpen)
 }
 
-// hostOf is the host, in its one form, if the tenant is served there: under the base domain, or at its verified domain with the port
-// of the deployment or none. Nothing else is believed, because the code is sent there.
-func (r *Relay) hostOf(t tenant.Tenant, host string) (string, error) {
+// hostOf is the host, in its one form, if the tenant is served there: under the base domain, or at one of its verified domains with the
+// port of the deployment or none. Nothing else is believed, because the code is sent there.
+func (r *Relay) hostOf(ctx context.Context, t tenant.Tenant, host string) (string, error) {
 	host = strings.ToLower(host)
 	own := t.Slug + "." + r.Base.Host
 	if t.ID == tenant.DefaultID {
@@ -333,5 +337,19 @@ func (r *Relay) hostOf(t tenant.Tenant, host string) (string, error) {
 	if host == own || t.Domain != "" && (host == t.Domain || r.Base.Port() != "" && host == t.Domain+":"+r.Base.Port()) {
 		return host, nil
 	}
-	return "", ErrHost
+	name := host
+	if port := r.Base.Port(); port != "" {
+		name = strings.TrimSuffix(host, ":"+port)
+	}
+	if r.LeadsTo == nil || name == "" || strings.ContainsAny(name, ":/@") {
+		return "", ErrHost
+	}
+	found, err := r.LeadsTo(ctx, name)
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && found.ID != t.ID:
+		return "", ErrHost
+	case err != nil:
+		return "", fmt.Errorf("find the tenant of the host: %w", err)
+	}
+	return host, nil
 }

@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -23,6 +24,7 @@ import (
 	"parako/internal/cache"
 	"parako/internal/ratelimit"
 	"parako/internal/secret"
+	"parako/internal/store"
 	"parako/internal/telemetry"
 	"parako/internal/tenant"
 )
@@ -374,6 +376,32 @@ func TestAChangeOfTheMasterKey(t *testing.T) {
 	ref = receive(t, old, "google", Callback{State: start.State, Code: theCode})
 	if _, err := strange.Complete(t.Context(), acme.ID, "google", ref, browser(start)); !errors.Is(err, ErrOver) {
 		t.Errorf("Complete with another key: %v, want ErrOver", err)
+	}
+}
+
+// TestBeginAtAnotherDomain begins at a domain of the tenant that is not its primary one, and at nobody else's.
+func TestBeginAtAnotherDomain(t *testing.T) {
+	t.Parallel()
+	r, _, _ := mini(t)
+	down := errors.New("the database does not answer")
+	r.LeadsTo = func(_ context.Context, host string) (tenant.Tenant, error) {
+		switch host {
+		case "id.acme.example":
+			return acme, nil
+		case "login.globex.example":
+			return globex, nil
+		case "down.example":
+			return tenant.Tenant{}, down
+		}
+		return tenant.Tenant{}, store.ErrNotFound
+	}
+	for host, want := range map[string]error{
+		"id.acme.example": nil, "ID.Acme.Example": nil, "id.acme.example:444": ErrHost, "login.globex.example": ErrHost, "evil.example": ErrHost,
+		"down.example": down,
+	} {
+		if _, err := r.Begin(t.Context(), acme, host, "google", subject); !errors.Is(err, want) {
+			t.Errorf("Begin at %q: %v, want %v", host, err, want)
+		}
 	}
 }
 

@@ -133,6 +133,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s.sealer = &sealer{store: s.store, pool: s.pool, log: o.Log, now: time.Now}
 	s.relay = &federation.Relay{
 		Keys: vault.Keys(), Redis: s.cache, Limiter: s.limiter, Metrics: s.metrics, Base: base,
+		LeadsTo: func(ctx context.Context, host string) (tenant.Tenant, error) {
+			return s.registry.ByName(ctx, "host", host)
+		},
 		Plain: o.Config.Environment == config.Development, Now: time.Now,
 	}
 	cookies := session.Cookies{Secure: s.secure}
