@@ -27,35 +27,18 @@ type failedLogout struct {
 }
 
 func logoutFailures(ctx context.Context, p *process, args []string) error {
-	flags := flag.NewFlagSet("parako logout failures", flag.ContinueOnError)
-	slug := flags.String("tenant", "", "the tenant's slug; every tenant when it is left out")
-	limit := flags.Int("limit", 100, "the most to list of each tenant, the latest first")
-	asJSON := flags.Bool("json", false, "print the failures as JSON")
-	if err := p.parse(flags, args); err != nil {
-		return err
-	}
-	if *limit < 1 || *limit > math.MaxInt32 {
-		return p.misuse(flags, "--limit is a number from 1")
-	}
-	s, err := p.database(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
 	all := []failedLogout{}
-	err = eachTenant(ctx, s, *slug, func(t tenant.Tenant) error {
-		return s.ViewTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
-			list, err := oidc.UndeliveredLogouts(ctx, tx, int32(*limit))
-			for _, u := range list {
-				all = append(all, failedLogout{u, t.Slug})
-			}
-			return err
-		})
+	asJSON, err := p.failures(ctx, "parako logout failures", args, func(ctx context.Context, tx *store.Tx, t tenant.Tenant, limit int32) error {
+		list, err := oidc.UndeliveredLogouts(ctx, tx, limit)
+		for _, u := range list {
+			all = append(all, failedLogout{u, t.Slug})
+		}
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	if *asJSON {
+	if asJSON {
 		return p.printJSON(map[string]any{"failures": all})
 	}
 	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
@@ -65,4 +48,28 @@ func logoutFailures(ctx context.Context, p *process, args []string) error {
 			f.FailedAt.Format(time.RFC3339), f.Attempts, f.LastError)
 	}
 	return table.Flush()
+}
+
+// failures has read collect what has failed in a tenant, or in each, up to a limit, and reports whether it is printed as JSON.
+func (p *process) failures(
+	ctx context.Context, name string, args []string, read func(context.Context, *store.Tx, tenant.Tenant, int32) error,
+) (asJSON bool, err error) {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	slug := flags.String("tenant", "", "the tenant's slug; every tenant when it is left out")
+	limit := flags.Int("limit", 100, "the most to list of each tenant, the latest first")
+	flags.BoolVar(&asJSON, "json", false, "print the failures as JSON")
+	if err := p.parse(flags, args); err != nil {
+		return false, err
+	}
+	if *limit < 1 || *limit > math.MaxInt32 {
+		return false, p.misuse(flags, "--limit is a number from 1")
+	}
+	s, err := p.database(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer s.Close()
+	return asJSON, eachTenant(ctx, s, *slug, func(t tenant.Tenant) error {
+		return s.ViewTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error { return read(ctx, tx, t, int32(*limit)) })
+	})
 }

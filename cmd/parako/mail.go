@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math"
 	"text/tabwriter"
 	"time"
 
@@ -114,35 +113,18 @@ type unsentMail struct {
 }
 
 func mailFailures(ctx context.Context, p *process, args []string) error {
-	flags := flag.NewFlagSet("parako mail failures", flag.ContinueOnError)
-	slug := flags.String("tenant", "", "the tenant's slug; every tenant when it is left out")
-	limit := flags.Int("limit", 100, "the most to list of each tenant, the latest first")
-	asJSON := flags.Bool("json", false, "print the failures as JSON")
-	if err := p.parse(flags, args); err != nil {
-		return err
-	}
-	if *limit < 1 || *limit > math.MaxInt32 {
-		return p.misuse(flags, "--limit is a number from 1")
-	}
-	s, err := p.database(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
 	all := []unsentMail{}
-	err = eachTenant(ctx, s, *slug, func(t tenant.Tenant) error {
-		return s.ViewTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
-			list, err := message.Failures(ctx, tx, int32(*limit))
-			for _, u := range list {
-				all = append(all, unsentMail{u, t.Slug})
-			}
-			return err
-		})
+	asJSON, err := p.failures(ctx, "parako mail failures", args, func(ctx context.Context, tx *store.Tx, t tenant.Tenant, limit int32) error {
+		list, err := message.Failures(ctx, tx, limit)
+		for _, u := range list {
+			all = append(all, unsentMail{u, t.Slug})
+		}
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	if *asJSON {
+	if asJSON {
 		return p.printJSON(map[string]any{"failures": all})
 	}
 	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)

@@ -159,7 +159,19 @@ func (w *logoutWorker) Work(ctx context.Context, job *river.Job[logoutArgs]) err
 
 // NextRetry implements river.Worker.
 func (*logoutWorker) NextRetry(job *river.Job[logoutArgs]) time.Time {
-	return time.Now().Add(oidc.LogoutRetry(job.Attempt))
+	return time.Now().Add(retry(job.Attempt))
+}
+
+// retry is how long to wait after an attempt, counted from 1, before the next one. Ten attempts take some four hours.
+func retry(attempt int) time.Duration {
+	const first, last = 10 * time.Second, time.Hour
+	wait := first
+	for range attempt - 1 {
+		if wait *= 3; wait >= last {
+			return last
+		}
+	}
+	return wait
 }
 
 // errTrouble is all that the queue keeps of an error, because it belongs to no tenant. The log has the rest.

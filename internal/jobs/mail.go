@@ -59,7 +59,7 @@ func (w *mailWorker) Work(ctx context.Context, job *river.Job[mailArgs]) error {
 
 // NextRetry implements river.Worker.
 func (*mailWorker) NextRetry(job *river.Job[mailArgs]) time.Time {
-	return time.Now().Add(message.Retry(job.Attempt))
+	return time.Now().Add(retry(job.Attempt))
 }
 
 func (w *mailWorker) send(ctx context.Context, p *oidc.Provider, id uuid.UUID) error {

@@ -15,21 +15,9 @@ import (
 const (
 	// keepLetter is how long a letter is kept that could not be sent.
 	keepLetter = 7 * 24 * time.Hour
-	// MaxAttempts bounds how often a letter is tried; [Retry] spreads the attempts over some four hours.
+	// MaxAttempts bounds how often a letter is tried; package jobs spreads the attempts over some four hours.
 	MaxAttempts = 10
 )
-
-// Retry is how long to wait after an attempt, counted from 1, before the next one.
-func Retry(attempt int) time.Duration {
-	const first, last = 10 * time.Second, time.Hour
-	wait := first
-	for range attempt - 1 {
-		if wait *= 3; wait >= last {
-			return last
-		}
-	}
-	return wait
-}
 
 // Letter is what a person is to be told.
 type Letter struct {

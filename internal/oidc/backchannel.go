@@ -39,21 +39,9 @@ const (
 	logoutTokenType = "logout+jwt"
 	// logoutTokenLife is as long as the specification recommends at most.
 	logoutTokenLife = 2 * time.Minute
-	// maxLogoutAttempts bounds how often a client is told; [LogoutRetry] spreads the attempts over some four hours.
+	// maxLogoutAttempts bounds how often a client is told; package jobs spreads the attempts over some four hours.
 	maxLogoutAttempts = 10
 )
-
-// LogoutRetry is how long to wait after an attempt, counted from 1, before the next one.
-func LogoutRetry(attempt int) time.Duration {
-	const first, last = 10 * time.Second, time.Hour
-	wait := first
-	for range attempt - 1 {
-		if wait *= 3; wait >= last {
-			return last
-		}
-	}
-	return wait
-}
 
 // ErrUndelivered reports that a client could not be told yet that a session has ended, and shall be told again.
 var ErrUndelivered = errors.New("the logout was not delivered")
