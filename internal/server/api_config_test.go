@@ -195,7 +195,7 @@ func TestAPIConfigRefusals(t *testing.T) {
 				map[string]any{"oidc.token_ttl.access_token": 3600.0, "oidc.token_ttl.id_token": 3600.0},
 			},
 			"out of range":        {`{"token_ttl":{"access_token":0,"refresh_token":-1}}`, 422, "validation", []string{"oidc.token_ttl.access_token", "oidc.token_ttl.refresh_token"}, nil},
-			"range before limits": {`{"token_ttl":{"access_token":0,"id_token":7200}}`, 422, "validation", []string{"oidc.token_ttl.access_token"}, nil},
+			"range beside limits": {`{"token_ttl":{"access_token":0,"id_token":7200}}`, 422, "validation", []string{"oidc.token_ttl.access_token", "oidc.token_ttl.id_token"}, nil},
 			"an unknown name":     {`{"token_ttl":{"acces_token":60}}`, 422, "validation", []string{"oidc"}, nil},
 			"another section's":   {`{"title":"x"}`, 422, "validation", []string{"oidc"}, nil},
 			"a wrong type":        {`{"token_ttl":{"access_token":"60"}}`, 422, "validation", []string{"oidc.token_ttl.access_token"}, nil},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ import (
 // program is a client of the Management API of a tenant.
 type program struct {
 	party
-	contract validator.Validator
+	contract *apiContract
 }
 
 // newProgram registers a client with scopes at a tenant.
@@ -46,9 +47,24 @@ func newProgram(t *testing.T, a *app.App, at app.Tenant, scopes ...string) progr
 	return p
 }
 
-// contract checks answers against an OpenAPI document.
-func contract(t *testing.T, text string) validator.Validator {
+// apiContract checks answers against an OpenAPI document. It is safe for concurrent use.
+type apiContract struct {
+	mu        sync.Mutex
+	validator validator.Validator
+}
+
+var (
+	contractsMu sync.Mutex
+	contracts   = map[string]*apiContract{} // by their text: the model of one takes tens of megabytes
+)
+
+func contract(t *testing.T, text string) *apiContract {
 	t.Helper()
+	contractsMu.Lock()
+	defer contractsMu.Unlock()
+	if known := contracts[text]; known != nil {
+		return known
+	}
 	document, err := libopenapi.NewDocument([]byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +73,20 @@ func contract(t *testing.T, text string) validator.Validator {
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
-	return v
+	contracts[text] = &apiContract{validator: v}
+	return contracts[text]
+}
+
+// check fails the test when an answer breaks the contract.
+func (c *apiContract) check(t *testing.T, r *http.Request, answer *http.Response, text string) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ok, faults := c.validator.ValidateHttpResponse(r, answer); !ok {
+		for _, fault := range faults {
+			t.Errorf("%s %s: %d breaks the contract: %s\n%s", r.Method, r.URL.Path, answer.StatusCode, fault, text)
+		}
+	}
 }
 
 // onPlatform is the platform's own tenant.
@@ -167,11 +196,7 @@ func (p program) send(t *testing.T, r *http.Request) reply {
 	if documented(r.URL.Path) && p.tenant.Slug == tenant.PlatformsSlug && got.StatusCode != http.StatusMethodNotAllowed {
 		answer := *got.Response.Response
 		answer.Body = io.NopCloser(bytes.NewBufferString(got.Text))
-		if ok, faults := p.contract.ValidateHttpResponse(r, &answer); !ok {
-			for _, fault := range faults {
-				t.Errorf("%s %s: %d breaks the contract: %s\n%s", r.Method, r.URL.Path, got.StatusCode, fault, got.Text)
-			}
-		}
+		p.contract.check(t, r, &answer, got.Text)
 	}
 	return got
 }
@@ -648,7 +673,7 @@ func TestAPIDocument(t *testing.T) {
 	if other := app.Get(t, a.Client(t), strings.TrimSuffix(a.Acme.Issuer, oidc.Mount)+"/api/v1/openapi.json"); other.Text != got.Text {
 		t.Error("another tenant serves another document")
 	}
-	if ok, faults := p.contract.ValidateDocument(); !ok {
+	if ok, faults := p.contract.validator.ValidateDocument(); !ok {
 		t.Errorf("it is no OpenAPI document: %v", faults)
 	}
 	type answer struct {

@@ -52,6 +52,11 @@ func TestNewSessionIsTold(t *testing.T) {
 		if got.To != org.Email || got.User != org.Slug || got.From != "login@"+org.Slug+".example" || !strings.Contains(got.Text, "New sign-in to your") {
 			t.Errorf("%s: %+v", org.Slug, got)
 		}
+		for _, other := range []string{"acme", "globex", "quiet", app.Password, "password of", org.User.ID.String()} {
+			if other != org.Slug && strings.Contains(strings.ToLower(got.Text), strings.ToLower(other)) {
+				t.Errorf("%s: the mail says %q\n%s", org.Slug, other, got.Text)
+			}
+		}
 		p.code(t, "prompt", "login") // The same browser again is no news.
 	}
 	newParty(t, a, quiet, webClient(t, a, quiet)).code(t)
