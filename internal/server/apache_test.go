@@ -203,7 +203,6 @@ func TestApache(t *testing.T) {
 	for _, tenants := range [][2]app.Tenant{{a.Acme, a.Globex}, {a.Globex, a.Acme}} {
 		tenant, other := tenants[0], tenants[1]
 		t.Run(tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			clientID := "apache-" + tenant.Slug
 			s := newApache(t, tenant, clientID)
 			told := func(n *oidc.NewClient) {

@@ -212,7 +212,6 @@ func TestAPIConfigRefusals(t *testing.T) {
 			"too much":      {`{"x":"` + strings.Repeat("x", 10<<10) + `"}`, 413, "body-too-large", nil, nil},
 		} {
 			t.Run(name, func(t *testing.T) {
-				t.Parallel()
 				p := newProgram(t, a, home, allConfig)
 				token := p.token(t, allConfig)
 				for _, method := range []string{http.MethodPut, http.MethodPatch} {
@@ -235,7 +234,6 @@ func TestAPIConfigRefusals(t *testing.T) {
 			})
 		}
 		t.Run("what is not there", func(t *testing.T) {
-			t.Parallel()
 			p := newProgram(t, a, home, allConfig)
 			token := p.token(t, allConfig)
 			for _, section := range []string{"tenants", "OIDC", "_", a.Acme.ID.String()} {
@@ -278,7 +276,6 @@ func TestAPIConfigRefusals(t *testing.T) {
 			}
 		})
 		t.Run("whoever must not", func(t *testing.T) {
-			t.Parallel()
 			reader := newProgram(t, a, home, allConfig, allTenants)
 			for _, call := range [][4]string{
 				{readConfig, http.MethodPut, one, `{}`},

@@ -323,7 +323,6 @@ func TestAPIToken(t *testing.T) {
 		"expired and for somebody else": {[]string{"Bearer " + sign(keyring.ES256, "exp", time.Now().Add(-time.Second).Unix(), "aud", "urn:x")}, "token-invalid", "invalid_token", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			for _, path := range []string{"/tenants", "/nowhere", "", "/tenants/acme/nowhere"} {
 				r := p.request(t, http.MethodGet, path, "")
 				r.Header["Authorization"] = tt.authorization
@@ -341,17 +340,14 @@ func TestAPIToken(t *testing.T) {
 	}
 
 	t.Run("in the query", func(t *testing.T) {
-		t.Parallel()
 		refuses(t, p.call(t, "", http.MethodGet, "/tenants?access_token="+good, ""), http.StatusUnauthorized, "unauthorized")
 		refuses(t, p.call(t, good, http.MethodGet, "/tenants?access_token="+good, ""), http.StatusUnauthorized, "unauthorized")
 	})
 	t.Run("in the body", func(t *testing.T) {
-		t.Parallel()
 		r := p.request(t, http.MethodPost, "/tenants", "access_token="+good, "Content-Type", "application/x-www-form-urlencoded")
 		refuses(t, p.send(t, r), http.StatusUnauthorized, "unauthorized")
 	})
 	t.Run("an unknown path with a token", func(t *testing.T) {
-		t.Parallel()
 		refuses(t, p.call(t, good, http.MethodGet, "/nowhere", ""), http.StatusNotFound, "not-found")
 		refuses(t, p.call(t, good, http.MethodDelete, "/tenants", ""), http.StatusMethodNotAllowed, "method-not-allowed")
 	})
@@ -385,7 +381,6 @@ func TestAPITokenEnds(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			p := newProgram(t, a, home, readTenants)
 			token := p.token(t, readTenants)
 			if got := p.call(t, token, http.MethodGet, "/tenants", ""); got.StatusCode != http.StatusOK {
@@ -396,14 +391,12 @@ func TestAPITokenEnds(t *testing.T) {
 		})
 	}
 	t.Run("its client loses the scope", func(t *testing.T) {
-		t.Parallel()
 		p := newProgram(t, a, home, readTenants)
 		token := p.token(t, readTenants)
 		p.change(t, func(n *oidc.NewClient) { n.ResourcesScopes = "parako:stats:read" })
 		refuses(t, p.call(t, token, http.MethodGet, "/tenants", ""), http.StatusForbidden, "scope-insufficient")
 	})
 	t.Run("its tenant is suspended", func(t *testing.T) {
-		t.Parallel()
 		own := a.AddTenant(t, "initech")
 		p := newProgram(t, a, own, "parako:stats:read")
 		token := p.token(t, "parako:stats:read")
@@ -454,7 +447,6 @@ func TestAPIScopes(t *testing.T) {
 	a := app.New(t)
 	home := onPlatform(t, a)
 	t.Run("what is granted is what both sides allow", func(t *testing.T) {
-		t.Parallel()
 		p := newProgram(t, a, home, readTenants, "parako:stats:read", "reports.read")
 		for asked, want := range map[string]string{
 			readTenants:                        readTenants,
@@ -475,7 +467,6 @@ func TestAPIScopes(t *testing.T) {
 		expect(t, p.ask(t, "reports.read"), http.StatusBadRequest, "invalid_scope")
 	})
 	t.Run("no other tenant grants the platform's", func(t *testing.T) {
-		t.Parallel()
 		p := newProgram(t, a, a.Acme, readTenants, "parako:stats:read")
 		expect(t, p.ask(t, readTenants), http.StatusBadRequest, "invalid_scope")
 		got := p.ask(t, readTenants+" parako:stats:read")
@@ -493,7 +484,6 @@ func TestAPIScopes(t *testing.T) {
 		refuses(t, p.call(t, p.token(t, "parako:stats:read"), http.MethodGet, "/tenants", ""), http.StatusForbidden, "scope-insufficient")
 	})
 	t.Run("a call needs its own", func(t *testing.T) {
-		t.Parallel()
 		p := newProgram(t, a, home, allTenants, "parako:cross-tenant:write")
 		for _, tt := range []struct{ scope, method, path, body, required string }{
 			{"parako:cross-tenant:write", http.MethodGet, "/tenants", "", readTenants},
@@ -514,7 +504,6 @@ func TestAPIScopes(t *testing.T) {
 		}
 	})
 	t.Run("nobody else can have a token", func(t *testing.T) {
-		t.Parallel()
 		web := webClient(t, a, a.Acme, func(n *oidc.NewClient) {
 			n.AllowedResources, n.ResourcesScopes = []string{apiResource, "urn:test:api"}, "parako:stats:read"
 			n.GrantTypes = []string{"authorization_code", "refresh_token", "client_credentials", deviceGrant}
@@ -530,7 +519,6 @@ func TestAPIScopes(t *testing.T) {
 		expect(t, p.do(t, p.formRequest(t.Context(), "/token", form)), http.StatusOK, "")
 	})
 	t.Run("a grant of before gives none", func(t *testing.T) {
-		t.Parallel()
 		web := webClient(t, a, a.Globex, func(n *oidc.NewClient) {
 			n.AllowedResources, n.ResourcesScopes = []string{apiResource, "urn:test:api"}, "parako:stats:read"
 		})

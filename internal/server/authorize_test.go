@@ -32,11 +32,9 @@ func TestPrompt(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
 	t.Run("none, nobody signed in", func(t *testing.T) {
-		t.Parallel()
 		newParty(t, a, a.Acme, a.Acme.Web).refused(t, "login_required", "prompt", "none")
 	})
 	t.Run("none, signed in and consented", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.Web)
 		first := claimsOf(t, p.tokens(t).text("id_token"))
 		silent := p.answer(t, p.authorize(t, "prompt", "none"))
@@ -48,7 +46,6 @@ func TestPrompt(t *testing.T) {
 		}
 	})
 	t.Run("none, signed in without consent", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.Web)
 		p.code(t)
 		stranger := p.as(webClient(t, a, a.Acme))
@@ -58,7 +55,6 @@ func TestPrompt(t *testing.T) {
 		stranger.refused(t, "consent_required", "prompt", "none", "scope", "openid email")
 	})
 	t.Run("login asks again and moves auth_time", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.Web)
 		before := p.tokens(t).text("id_token")
 		p.age(t, before, "100 seconds")
@@ -72,7 +68,6 @@ func TestPrompt(t *testing.T) {
 		}
 	})
 	t.Run("an unanswered login is not done by another", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.Web)
 		p.code(t)
 		waiting := p.shows(t, "login-form", "prompt", "login")
@@ -82,14 +77,12 @@ func TestPrompt(t *testing.T) {
 		}
 	})
 	t.Run("consent asks again", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.Web)
 		p.code(t)
 		p.shows(t, "consent-form", "prompt", "consent")
 		p.code(t, "prompt", "consent")
 	})
 	t.Run("select_account lets another sign in", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.Web)
 		p.code(t)
 		choice := p.shows(t, "select-form", "prompt", "select_account")
@@ -99,7 +92,6 @@ func TestPrompt(t *testing.T) {
 		}
 	})
 	t.Run("select_account goes on when it is said so", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.Web)
 		p.code(t)
 		p.refused(t, "invalid_request", "prompt", "none select_account")
@@ -110,11 +102,9 @@ func TestPrompt(t *testing.T) {
 		}
 	})
 	t.Run("select_account asks nobody for a login alone", func(t *testing.T) {
-		t.Parallel()
 		newParty(t, a, a.Acme, a.Acme.Web).shows(t, "login-form", "prompt", "select_account")
 	})
 	t.Run("login consent asks for both", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.Web)
 		p.code(t)
 		login := p.shows(t, "login-form", "prompt", "login consent")
@@ -124,7 +114,6 @@ func TestPrompt(t *testing.T) {
 		}
 	})
 	t.Run("refused", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.Web)
 		for _, prompt := range []string{"none login", "login none", "create", "None", "login\tconsent x"} {
 			p.refused(t, "invalid_request", "prompt", prompt)
@@ -284,14 +273,12 @@ func TestAuthorizeRefusals(t *testing.T) {
 		"invalid UTF-8":              {"invalid_request", []string{"login_hint", "\xff"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			p.refused(t, tt.code, tt.pairs...)
 			newParty(t, a, a.Acme, a.Acme.Web).refused(t, tt.code, tt.pairs...)
 		})
 	}
 	m2m := register(t, a, a.Acme, oidc.NewClient{ID: "machine", Preset: oidc.PresetM2M, ClientMetadata: oidc.ClientMetadata{Name: "Machine", RedirectURIs: []string{app.Callback}}})
 	t.Run("client without the code flow", func(t *testing.T) {
-		t.Parallel()
 		p.as(m2m).refused(t, "unsupported_response_type", "scope", drop)
 	})
 }
@@ -310,7 +297,6 @@ func TestAuthorizeVariants(t *testing.T) {
 		return got
 	}
 	t.Run("no state", func(t *testing.T) {
-		t.Parallel()
 		for _, pairs := range [][]string{{"state", drop}, {"state", ""}} {
 			if got := silent(t, pairs...); got.Has("state") {
 				t.Errorf("state %q came from nowhere", got.Get("state"))
@@ -321,11 +307,9 @@ func TestAuthorizeVariants(t *testing.T) {
 		}
 	})
 	t.Run("a parameter without a value is none", func(t *testing.T) {
-		t.Parallel()
 		silent(t, "registration", "", "request", "", "request_uri", "", "max_age", "", "prompt", "", "resource", "", "claims", "", "response_mode", "", "dpop_jkt", "")
 	})
 	t.Run("state is returned as it came", func(t *testing.T) {
-		t.Parallel()
 		for _, state := range []string{"x", "a b+c&d=e#f%20é✓", strings.Repeat("s", 4000)} {
 			if got := silent(t, "state", state); got.Get("state") != state {
 				t.Errorf("state = %q, want %q", got.Get("state"), state)
@@ -333,7 +317,6 @@ func TestAuthorizeVariants(t *testing.T) {
 		}
 	})
 	t.Run("no nonce, short nonce, long nonce", func(t *testing.T) {
-		t.Parallel()
 		for want, nonce := range map[string]string{"": drop, "n": "n", strings.Repeat("n", 500): strings.Repeat("n", 500)} {
 			id := claimsOf(t, p.redeem(t, silent(t, "nonce", nonce).Get("code")).text("id_token"))
 			if got, _ := id["nonce"].(string); got != want {
@@ -342,12 +325,10 @@ func TestAuthorizeVariants(t *testing.T) {
 		}
 	})
 	t.Run("unknown parameters are ignored", func(t *testing.T) {
-		t.Parallel()
 		silent(t, "extra", "1", "audience", "urn:x", "scope", "openid")
 		silent(t, "display", "popup", "acr_values", "urn:1 urn:2", "claims", "{")
 	})
 	t.Run("response_mode", func(t *testing.T) {
-		t.Parallel()
 		for mode, glue := range map[string]string{"query": "?", "fragment": "#", drop: "?", "": "?"} {
 			resp := p.authorize(t, "response_mode", mode)
 			if !strings.HasPrefix(resp.Header.Get("Location"), app.Callback+glue) || p.answer(t, resp).Get("code") == "" {
@@ -359,7 +340,6 @@ func TestAuthorizeVariants(t *testing.T) {
 		}
 	})
 	t.Run("POST", func(t *testing.T) {
-		t.Parallel()
 		for _, tt := range []party{p, newParty(t, a, a.Acme, a.Acme.Web)} {
 			resp := app.Post(t, tt.step, tt.tenant.Issuer+"/authorize", tt.request())
 			want := tt.authorizeURL()
@@ -372,14 +352,12 @@ func TestAuthorizeVariants(t *testing.T) {
 		}
 	})
 	t.Run("order of scopes does not matter", func(t *testing.T) {
-		t.Parallel()
 		other := newParty(t, a, a.Acme, a.Acme.SPA)
 		if got := other.tokens(t, "scope", "email openid"); got.text("id_token") == "" || got.text("scope") != "email openid" {
 			t.Errorf("token response: %s", got.Text)
 		}
 	})
 	t.Run("loopback redirect with any port", func(t *testing.T) {
-		t.Parallel()
 		const uri = "http://127.0.0.1:51004/callback"
 		resp := p.authorize(t, "redirect_uri", uri)
 		if !strings.HasPrefix(resp.Header.Get("Location"), uri+"?") {
@@ -390,7 +368,6 @@ func TestAuthorizeVariants(t *testing.T) {
 		expect(t, p.redeem(t, code, "redirect_uri", uri), http.StatusOK, "")
 	})
 	t.Run("the only redirect_uri may be left out without openid", func(t *testing.T) {
-		t.Parallel()
 		own := p.as(webClient(t, a, a.Acme))
 		if resp := own.authorize(t, "redirect_uri", drop); resp.StatusCode != http.StatusBadRequest || resp.Header.Get("Location") != "" {
 			t.Errorf("with openid: %d to %q", resp.StatusCode, resp.Header.Get("Location"))
@@ -406,7 +383,6 @@ func TestAuthorizeVariants(t *testing.T) {
 		}
 	})
 	t.Run("codes cannot be guessed", func(t *testing.T) {
-		t.Parallel()
 		seen := map[string]bool{}
 		for range 20 {
 			code := silent(t).Get("code")

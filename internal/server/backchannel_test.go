@@ -89,7 +89,6 @@ func TestBackchannelLogout(t *testing.T) {
 	for _, tenant := range []app.Tenant{a.Acme, a.Globex} {
 		a.Configure(t, tenant, "features", `{"oidc":{"encryption":{"enabled":true}}}`)
 		t.Run(tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			web := newParty(t, a, tenant, tenant.Web)
 			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 			if err != nil {
@@ -313,7 +312,6 @@ func TestDeliverLogout(t *testing.T) {
 		"501 is nobody we called": {http.StatusNotImplemented, "1 open the answer has status 501", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			r := newReceiver(t)
 			r.status.Store(tt.status)
 			p := web.with(t, toldAt(r))
@@ -334,7 +332,6 @@ func TestDeliverLogout(t *testing.T) {
 		})
 	}
 	t.Run("it is given up in the end, and that can be seen", func(t *testing.T) {
-		t.Parallel()
 		r := newReceiver(t)
 		r.status.Store(http.StatusBadGateway)
 		p := web.with(t, toldAt(r))
@@ -364,7 +361,6 @@ func TestDeliverLogout(t *testing.T) {
 		}
 	})
 	t.Run("another tenant's delivery is none", func(t *testing.T) {
-		t.Parallel()
 		r := newReceiver(t)
 		p := web.with(t, toldAt(r))
 		id := p.delivery(t)
@@ -373,7 +369,6 @@ func TestDeliverLogout(t *testing.T) {
 		}
 	})
 	t.Run("a client that no longer wants to know", func(t *testing.T) {
-		t.Parallel()
 		p := web.with(t, func(*oidc.NewClient) {})
 		id := p.delivery(t)
 		if err := acme.DeliverLogout(t.Context(), id); err != nil || p.deliveryState(t, id) != "gone" {
@@ -381,7 +376,6 @@ func TestDeliverLogout(t *testing.T) {
 		}
 	})
 	t.Run("an address inside is not called", func(t *testing.T) {
-		t.Parallel()
 		r := newReceiver(t)
 		p := web.with(t, toldAt(r))
 		id := p.delivery(t)

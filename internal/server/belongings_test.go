@@ -12,11 +12,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
 	"parako/internal/audit"
+	"parako/internal/dbsqlc"
 	"parako/internal/directory"
+	"parako/internal/message"
 	"parako/internal/oidc"
 	"parako/internal/session"
 	"parako/internal/signin"
@@ -48,6 +51,16 @@ type holdings struct {
 func hold(t *testing.T, a *app.App, m marked) holdings {
 	t.Helper()
 	if _, err := domainsOf(t, a).AddDomain(t.Context(), m.ID, "claim."+strings.Trim(m.Slug, "_")+".example", audit.Operator("test")); err != nil {
+		t.Fatal(err)
+	}
+	err := a.Store.InTenant(t.Context(), m.ID, func(ctx context.Context, tx *store.Tx) error {
+		letter := dbsqlc.MailCreateParams{ID: uuid.New(), UserID: m.User.ID, Kind: string(message.NewSession), Detail: []byte("{}"), ExpiresAt: tx.Now().Add(time.Hour)}
+		if err := tx.MailCreate(ctx, letter); err != nil {
+			return err
+		}
+		return message.Tried(ctx, tx, letter.ID, "The mail server refused the mail.", true)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, person := range []directory.User{m.User, m.admin} {

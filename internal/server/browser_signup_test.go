@@ -34,7 +34,6 @@ func TestPersonRegisters(t *testing.T) {
 	d := welcoming(t)
 	for _, tenant := range []app.Tenant{d.Acme, d.Globex} {
 		t.Run("from the login page at "+tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			tab := open(t)
 			tab.Do(chromedp.Navigate(d.authorize(tenant)), click("login-register"), seen("register-form"), browser.Focused("email"))
 			tab.Do(details("ann@x.example", app.Password))
@@ -46,7 +45,6 @@ func TestPersonRegisters(t *testing.T) {
 			checkCode(t, d.returned(t, tab), tenant)
 		})
 		t.Run("with the keyboard alone at "+tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			tab := open(t)
 			tab.Do(
 				chromedp.Navigate(d.authorize(tenant, "prompt", "create")), browser.Focused("email"), chromedp.KeyEvent("bea@x.example"),
@@ -64,7 +62,6 @@ func TestPersonRegisters(t *testing.T) {
 			}
 		})
 		t.Run("without JavaScript at "+tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			tab := open(t)
 			tab.Do(
 				browser.WithoutScripts(), chromedp.Navigate(d.authorize(tenant)), click("login-register"), seen("register-form"),
@@ -74,7 +71,6 @@ func TestPersonRegisters(t *testing.T) {
 			checkCode(t, d.returned(t, tab), tenant)
 		})
 		t.Run("not, and signs in instead, or gives up, at "+tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			tab := open(t)
 			tab.Do(
 				chromedp.Navigate(d.authorize(tenant, "prompt", "create")), details(tenant.Email, app.Password), seen("register-error"),
@@ -105,7 +101,6 @@ func TestRegistrationCanBeRead(t *testing.T) {
 		"in Russian on 320, with a brand": {d.Globex, chromedp.Steps(browser.Phone(320), browser.Language("ru"))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			tab := open(t)
 			tab.Do(tt.setting, chromedp.Navigate(d.authorize(tt.tenant)), seen("login-register"))
 			checkPage(t, tab, "login")

@@ -108,7 +108,6 @@ func TestPersonSignsIn(t *testing.T) {
 	d := deploy(t)
 	for _, tenant := range []app.Tenant{d.Acme, d.Globex} {
 		t.Run("and consents at "+tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			tab := open(t)
 			tab.Do(chromedp.Navigate(d.authorize(tenant)), credentials(tenant.Email, app.Password), seen("consent-accept"))
 			if got := browser.Get(tab, chromedp.Text(chromedp.ID("consent-client"))); !strings.Contains(got, tenant.SPA.Name) {
@@ -125,7 +124,6 @@ func TestPersonSignsIn(t *testing.T) {
 			checkCode(t, d.returned(t, tab), tenant)
 		})
 		t.Run("with the keyboard alone at "+tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			tab := open(t)
 			tab.Do(
 				chromedp.Navigate(d.authorize(tenant)), browser.Focused("identifier"),
@@ -146,7 +144,6 @@ func TestPersonSignsIn(t *testing.T) {
 			checkCode(t, d.returned(t, tab), tenant)
 		})
 		t.Run("without JavaScript at "+tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			tab := open(t)
 			tab.Do(
 				browser.WithoutScripts(), chromedp.Navigate(d.authorize(tenant)), credentials(tenant.Email, app.Password),
@@ -166,7 +163,6 @@ func TestPersonDenies(t *testing.T) {
 			"the consent": {credentials(tenant.Email, app.Password), seen("consent-deny"), click("consent-deny")},
 		} {
 			t.Run(name+" at "+tenant.Slug, func(t *testing.T) {
-				t.Parallel()
 				tab := open(t)
 				tab.Do(chromedp.Navigate(d.authorize(tenant)))
 				tab.Do(steps...)
@@ -191,7 +187,6 @@ func TestWrongPasswordKeepsTheIdentifier(t *testing.T) {
 		{d.Globex, d.Acme.Email, app.Password},
 	} {
 		t.Run(tt.tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			tab := open(t)
 			tab.Do(
 				chromedp.Navigate(d.authorize(tt.tenant)), credentials(tt.identifier, tt.password), seen("login-error"), browser.Focused("password"),
@@ -217,7 +212,6 @@ func TestPagesCanBeRead(t *testing.T) {
 	for _, tenant := range []app.Tenant{d.Acme, d.Globex} {
 		for name, setting := range readers() {
 			t.Run(tenant.Slug+" "+name, func(t *testing.T) {
-				t.Parallel()
 				tab := open(t)
 				tab.Do(setting, chromedp.Navigate(d.authorize(tenant)), seen("login-form"))
 				checkPage(t, tab, "login")
@@ -331,7 +325,6 @@ func TestPersonSignsOut(t *testing.T) {
 	d := deploy(t)
 	for _, tenant := range []app.Tenant{d.Acme, d.Globex} {
 		t.Run(tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			tab := open(t)
 			home := strings.TrimSuffix(tenant.Issuer, oidc.Mount) + "/"
 			tab.Do(chromedp.Navigate(d.authorize(tenant)), credentials(tenant.Email, app.Password), seen("consent-accept"))
@@ -360,7 +353,6 @@ func TestBrandsDiffer(t *testing.T) {
 		{d.Globex, "Globex", "rgb(11, 107, 79)"},
 	} {
 		t.Run(tt.tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			tab := open(t)
 			tab.Do(chromedp.Navigate(d.authorize(tt.tenant)), seen("login-submit"))
 			if got := browser.Get(tab, browser.Style("login-submit", "background-color")); got != tt.colour {
@@ -413,7 +405,6 @@ func TestLanguageFollowsThePerson(t *testing.T) {
 		"English where nothing else is in reach": {accept: "xx", want: "en Sign in"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			tab := open(t)
 			tab.Do(browser.Language(tt.accept), chromedp.Navigate(d.authorize(d.Acme, "ui_locales", tt.uiLocales)), seen("login-submit"))
 			got := fmt.Sprint(browser.Get(tab, chromedp.Evaluate[string]("document.documentElement.lang")), " ",

@@ -116,7 +116,6 @@ func TestNoTenantsWordsReachAnother(t *testing.T) {
 		"with calls to others":             {words: [2]string{"okapi", "quetzal"}, calls: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			s := &story{crowded: tt.both, App: app.New(t, func(c *config.Config) {
 				if c.Environment = config.Production; tt.calls {
 					c.Environment = config.Development
@@ -146,7 +145,6 @@ func TestNoTenantsWordsReachAnother(t *testing.T) {
 				for i, w := range witnesses {
 					t.Run(w.m.word, func(t *testing.T) {
 						if tt.both {
-							t.Parallel()
 						}
 						if i == 1 && tt.middle != nil {
 							tt.middle(s)

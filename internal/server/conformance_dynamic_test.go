@@ -49,7 +49,6 @@ func TestConformanceDynamic(t *testing.T) {
 		},
 	} {
 		t.Run(c.responseType, func(t *testing.T) {
-			t.Parallel()
 			for name, module := range map[string]func(*testing.T, certification){
 				"oidcc-discovery-endpoint-verification":               discoveryVerification,
 				"oidcc-discovery-jwks-uri-keys":                       discoveryKeys,

@@ -36,7 +36,6 @@ type suite struct {
 func logoutModule(t *testing.T, a *app.App, module string, run func(*testing.T, suite)) {
 	t.Helper()
 	t.Run(module, func(t *testing.T) {
-		t.Parallel()
 		for _, tt := range []struct {
 			tenant app.Tenant
 			change func(*oidc.NewClient)
@@ -45,7 +44,6 @@ func logoutModule(t *testing.T, a *app.App, module string, run func(*testing.T, 
 			{a.Globex, func(n *oidc.NewClient) { n.IDTokenAlg, n.TokenEndpointAuthMethod = "ES256", "client_secret_post" }},
 		} {
 			t.Run(tt.tenant.Slug, func(t *testing.T) {
-				t.Parallel()
 				s := suite{back: newReceiver(t), framed: make(chan url.Values, 4)}
 				mux := http.NewServeMux()
 				page := func(path, text string) {

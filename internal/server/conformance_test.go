@@ -98,7 +98,6 @@ func TestConformance(t *testing.T) {
 	} {
 		for _, tenant := range []app.Tenant{a.Acme, a.Globex} {
 			t.Run(plan.name+"/"+tenant.Slug, func(t *testing.T) {
-				t.Parallel()
 				run := conformance{
 					party:        newParty(t, a, tenant, conformanceClient(t, a, tenant, plan.responseType, "client_secret_basic")),
 					responseType: plan.responseType, mode: plan.mode,
@@ -577,7 +576,6 @@ func TestConformanceConfig(t *testing.T) {
 	configureForConformance(t, a)
 	for _, tenant := range []app.Tenant{a.Acme, a.Globex} {
 		t.Run("oidcc-discovery-endpoint-verification/"+tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			c := conformance{party: newParty(t, a, tenant, tenant.Web)}
 			resp := app.Get(t, c.direct, tenant.Issuer+"/.well-known/openid-configuration")
 			document := c.discovery(t)

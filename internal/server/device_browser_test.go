@@ -19,7 +19,6 @@ func TestPersonConnectsADevice(t *testing.T) {
 	a := app.New(t)
 	for _, tenant := range []app.Tenant{a.Acme, a.Globex} {
 		t.Run("by its link at "+tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			p, tab := newDevice(t, a, tenant), open(t)
 			begun := p.begin(t)
 			tab.Do(chromedp.Navigate(begun.text("verification_uri_complete")), seen("device-form"))
@@ -43,7 +42,6 @@ func TestPersonConnectsADevice(t *testing.T) {
 			expect(t, p.poll(t, second), http.StatusBadRequest, "access_denied")
 		})
 		t.Run("with the keyboard alone at "+tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			p, tab := newDevice(t, a, tenant), open(t)
 			begun := p.begin(t)
 			typed := strings.ToLower(strings.ReplaceAll(begun.text("user_code"), "-", " "))
@@ -56,7 +54,6 @@ func TestPersonConnectsADevice(t *testing.T) {
 			expect(t, p.poll(t, begun), http.StatusOK, "")
 		})
 		t.Run("without JavaScript at "+tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			p, tab := newDevice(t, a, tenant), open(t)
 			begun := p.begin(t)
 			tab.Do(
@@ -75,7 +72,6 @@ func TestDevicePagesCanBeRead(t *testing.T) {
 	a := app.New(t)
 	for name, setting := range readers() {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			p, tab := newDevice(t, a, a.Acme), open(t)
 			begun := p.begin(t, "scope", "openid profile email offline_access")
 			tab.Do(setting, chromedp.Navigate(begun.text("verification_uri")), seen("device-form"), chromedp.SendKeys(chromedp.ID("user-code"), "---")) // which counts against no limit

@@ -15,7 +15,6 @@ func TestDeviceConsent(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
 	t.Run("a link does nothing by itself", func(t *testing.T) {
-		t.Parallel()
 		p := newDevice(t, a, a.AddTenant(t, "hooli"))
 		p.approve(t, p.begin(t).text("user_code"))
 		begun := p.begin(t)
@@ -39,7 +38,6 @@ func TestDeviceConsent(t *testing.T) {
 		"the tenant's own client asks, too": func(n *oidc.NewClient) { n.Internal = true },
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			p := newDevice(t, a, a.Acme, change, func(n *oidc.NewClient) { n.Name = "The <TV>" })
 			for range 2 {
 				begun := p.begin(t, "scope", "openid email")
@@ -56,7 +54,6 @@ func TestDeviceConsent(t *testing.T) {
 		})
 	}
 	t.Run("other consents have no warning", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.Web)
 		p.code(t)
 		if page := p.shows(t, "consent-form", "prompt", "consent"); strings.Contains(page.Text, "consent-device") {
@@ -64,7 +61,6 @@ func TestDeviceConsent(t *testing.T) {
 		}
 	})
 	t.Run("no", func(t *testing.T) {
-		t.Parallel()
 		p := newDevice(t, a, a.Acme)
 		for _, at := range []string{"login", "consent"} {
 			begun := p.begin(t)
@@ -83,7 +79,6 @@ func TestDeviceConsent(t *testing.T) {
 		}
 	})
 	t.Run("another account", func(t *testing.T) {
-		t.Parallel()
 		p := newDevice(t, a, a.Acme)
 		page := p.toConsent(t, p.begin(t).text("user_code"))
 		if page = app.Post(t, p.browser, page.Request.URL.String()+"/switch", nil); !strings.Contains(page.Text, `id="login-form"`) {
@@ -91,7 +86,6 @@ func TestDeviceConsent(t *testing.T) {
 		}
 	})
 	t.Run("too late", func(t *testing.T) {
-		t.Parallel()
 		p := newDevice(t, a, a.Acme)
 		begun := p.begin(t)
 		page := p.toConsent(t, begun.text("user_code"))
@@ -106,7 +100,6 @@ func TestDeviceConsent(t *testing.T) {
 		}
 	})
 	t.Run("without a login", func(t *testing.T) {
-		t.Parallel()
 		p := newDevice(t, a, a.Acme)
 		begun := p.begin(t)
 		page := p.enter(t, begun.text("user_code"))
@@ -116,7 +109,6 @@ func TestDeviceConsent(t *testing.T) {
 		expect(t, p.poll(t, begun), http.StatusBadRequest, "authorization_pending")
 	})
 	t.Run("from another browser", func(t *testing.T) {
-		t.Parallel()
 		p := newDevice(t, a, a.Acme)
 		begun := p.begin(t)
 		page := p.toConsent(t, begun.text("user_code"))
@@ -127,7 +119,6 @@ func TestDeviceConsent(t *testing.T) {
 		expect(t, p.poll(t, begun), http.StatusBadRequest, "authorization_pending")
 	})
 	t.Run("an old login is not enough", func(t *testing.T) {
-		t.Parallel()
 		age := int32(60)
 		p := newDevice(t, a, a.Acme, func(n *oidc.NewClient) { n.DefaultMaxAge = &age })
 		first := p.verified(t, "JWT", p.connect(t).text("id_token"))

@@ -104,7 +104,6 @@ func TestDeviceFlow(t *testing.T) {
 	for _, tenant := range []app.Tenant{a.Acme, a.Globex} {
 		for name, change := range map[string]func(*oidc.NewClient){"confidential": func(*oidc.NewClient) {}, "public": public} {
 			t.Run(tenant.Slug+" "+name, func(t *testing.T) {
-				t.Parallel()
 				p := newDevice(t, a, tenant, change)
 				begun := p.begin(t, "scope", "openid profile email offline_access")
 				code, typed := begun.text("device_code"), begun.text("user_code")
@@ -189,12 +188,10 @@ func TestDeviceAuthorizationRefusals(t *testing.T) {
 		"the token endpoint, of garbage": {p.post(t, "/token", "grant_type", deviceGrant, "device_code", "parako_dc_a.b"), 400, "invalid_grant"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			expect(t, tt.got, tt.status, tt.code)
 		})
 	}
 	t.Run("a client that was switched off", func(t *testing.T) {
-		t.Parallel()
 		off := newDevice(t, a, a.Acme)
 		begun := off.begin(t)
 		a.Superuser(t, "UPDATE parako.clients SET active = false WHERE id = $1", off.client.ID)
@@ -205,7 +202,6 @@ func TestDeviceAuthorizationRefusals(t *testing.T) {
 		}
 	})
 	t.Run("a client that lost its scope", func(t *testing.T) {
-		t.Parallel()
 		less := newDevice(t, a, a.Acme)
 		begun, other := less.begin(t, "scope", "openid email"), less.begin(t)
 		page := less.toConsent(t, begun.text("user_code"))
@@ -275,7 +271,6 @@ func TestDevicePolling(t *testing.T) {
 		expect(t, p.poll(t, begun), http.StatusBadRequest, code)
 	}
 	t.Run("too soon makes the interval longer", func(t *testing.T) {
-		t.Parallel()
 		begun := p.begin(t)
 		says(t, begun, pending)
 		for _, want := range []string{"10", "15", "20"} {
@@ -297,7 +292,6 @@ func TestDevicePolling(t *testing.T) {
 		expect(t, p.poll(t, begun), http.StatusOK, "")
 	})
 	t.Run("a client that waits is not slowed down", func(t *testing.T) {
-		t.Parallel()
 		begun := p.begin(t)
 		for range 3 {
 			says(t, begun, pending)
@@ -305,7 +299,6 @@ func TestDevicePolling(t *testing.T) {
 		}
 	})
 	t.Run("two instances count together", func(t *testing.T) {
-		t.Parallel()
 		second, err := server.New(t.Context(), server.Options{Config: a.Config, Log: slog.New(slog.DiscardHandler), RedisCompat: true})
 		if err != nil {
 			t.Fatal(err)
@@ -322,7 +315,6 @@ func TestDevicePolling(t *testing.T) {
 		expect(t, other.do(t, r), http.StatusBadRequest, slow)
 	})
 	t.Run("many at once", func(t *testing.T) {
-		t.Parallel()
 		begun := p.begin(t)
 		p.hasToWait(t, begun)
 		count := map[string]int{}
@@ -337,7 +329,6 @@ func TestDevicePolling(t *testing.T) {
 		}
 	})
 	t.Run("expired", func(t *testing.T) {
-		t.Parallel()
 		begun, late := p.begin(t), p.begin(t)
 		p.approve(t, late.text("user_code"))
 		for _, code := range []reply{begun, late} {
@@ -347,7 +338,6 @@ func TestDevicePolling(t *testing.T) {
 		}
 	})
 	t.Run("another client's", func(t *testing.T) {
-		t.Parallel()
 		begun := p.begin(t)
 		other := newDevice(t, a, a.Acme)
 		expect(t, other.poll(t, begun), http.StatusBadRequest, "invalid_grant")
@@ -361,7 +351,6 @@ func TestDevicePolling(t *testing.T) {
 		}
 	})
 	t.Run("another tenant's", func(t *testing.T) {
-		t.Parallel()
 		own, foreign := newDevice(t, a, a.AddTenant(t, "hooli")), newDevice(t, a, a.Globex)
 		waits, admitted := own.begin(t), own.begin(t)
 		own.approve(t, admitted.text("user_code"))
@@ -378,7 +367,6 @@ func TestDevicePolling(t *testing.T) {
 		expect(t, own.poll(t, admitted), http.StatusOK, "")
 	})
 	t.Run("changed", func(t *testing.T) {
-		t.Parallel()
 		begun := p.begin(t)
 		code := begun.text("device_code")
 		for _, wrong := range []string{code + "x", code[:len(code)-1], strings.Replace(code, "parako_dc_", "parako_ac_", 1), "\x00", strings.ToUpper(code)} {
@@ -387,7 +375,6 @@ func TestDevicePolling(t *testing.T) {
 		expect(t, p.redeem(t, code), http.StatusBadRequest, "unauthorized_client")
 	})
 	t.Run("of a person who was disabled since", func(t *testing.T) {
-		t.Parallel()
 		own := newDevice(t, a, a.AddTenant(t, "initech"))
 		begun := own.begin(t)
 		own.approve(t, begun.text("user_code"))
@@ -397,7 +384,6 @@ func TestDevicePolling(t *testing.T) {
 		expect(t, own.poll(t, begun), http.StatusOK, "")
 	})
 	t.Run("of a person who signed out since", func(t *testing.T) {
-		t.Parallel()
 		own := newParty(t, a, a.Acme, p.client)
 		bound, offline := own.begin(t, "scope", "openid"), own.begin(t)
 		own.approve(t, bound.text("user_code"))

@@ -25,7 +25,6 @@ func TestDeviceTokens(t *testing.T) {
 	a.Configure(t, a.Acme, "features", `{"oidc":{"mtls":{"enabled":true}}}`)
 	a.Configure(t, a.Acme, "oidc", `{"token_ttl":{"device_code":300},"resource_servers":[{"identifier":"https://one.example","access_token_ttl":30,"scopes":["one:read"]}]}`)
 	t.Run("no offline_access, no refresh token", func(t *testing.T) {
-		t.Parallel()
 		p := newDevice(t, a, a.Acme)
 		tokens := p.connect(t, "scope", "openid")
 		if tokens.text("refresh_token") != "" || tokens.text("id_token") == "" {
@@ -33,14 +32,12 @@ func TestDeviceTokens(t *testing.T) {
 		}
 	})
 	t.Run("no refresh_token grant, no refresh token", func(t *testing.T) {
-		t.Parallel()
 		p := newDevice(t, a, a.Acme, func(n *oidc.NewClient) { n.GrantTypes = []string{deviceGrant} })
 		if tokens := p.connect(t); tokens.text("refresh_token") != "" {
 			t.Errorf("%s", tokens.Text)
 		}
 	})
 	t.Run("no openid, no ID token", func(t *testing.T) {
-		t.Parallel()
 		p := newDevice(t, a, a.Acme)
 		tokens := p.connect(t, "scope", "email offline_access")
 		if tokens.text("refresh_token") == "" || tokens.text("id_token") != "" || tokens.text("scope") != "email offline_access" {
@@ -48,7 +45,6 @@ func TestDeviceTokens(t *testing.T) {
 		}
 	})
 	t.Run("lifetimes", func(t *testing.T) {
-		t.Parallel()
 		if got := newDevice(t, a, a.Acme).begin(t); got.body["expires_in"] != 300.0 {
 			t.Errorf("the tenant's: %s", got.Text)
 		}
@@ -72,7 +68,6 @@ func TestDeviceTokens(t *testing.T) {
 		}
 	})
 	t.Run("resources", func(t *testing.T) {
-		t.Parallel()
 		p := newDevice(t, a, a.Acme, func(n *oidc.NewClient) {
 			n.AllowedResources, n.ResourcesScopes = []string{"https://one.example", "https://two.example"}, "one:read two:read"
 		})
@@ -101,7 +96,6 @@ func TestDeviceTokens(t *testing.T) {
 		}
 	})
 	t.Run("DPoP", func(t *testing.T) {
-		t.Parallel()
 		key, stranger := newKey(t, jose.ES256), newKey(t, jose.ES256)
 		p := newDevice(t, a, a.Acme, public, func(n *oidc.NewClient) { n.DPoPBound = true })
 		begun := p.begin(t)
@@ -121,7 +115,6 @@ func TestDeviceTokens(t *testing.T) {
 		expect(t, p.send(t.Context(), t, "/token", proof(key), refresh), http.StatusOK, "")
 	})
 	t.Run("mutual TLS", func(t *testing.T) {
-		t.Parallel()
 		mine := certificate(t, nil, nil)
 		header := http.Header{"Client-Cert": {mine.rfc9440()}}
 		p := newDevice(t, a, a.Acme, func(n *oidc.NewClient) {
@@ -141,7 +134,6 @@ func TestDeviceTokens(t *testing.T) {
 		}
 	})
 	t.Run("private_key_jwt", func(t *testing.T) {
-		t.Parallel()
 		key := newKey(t, jose.ES256)
 		p := newDevice(t, a, a.Acme, func(n *oidc.NewClient) { n.TokenEndpointAuthMethod, n.JWKS = "private_key_jwt", key.set(t) })
 		assertion := func() []string {

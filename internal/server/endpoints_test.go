@@ -34,7 +34,6 @@ func TestUserinfo(t *testing.T) {
 		"openid email offline_access": {"email": a.Acme.Email, "email_verified": true},
 	} {
 		t.Run(scope, func(t *testing.T) {
-			t.Parallel()
 			tokens := p.tokens(t, "scope", scope)
 			got := p.userinfo(t, tokens.text("access_token"))
 			expect(t, got, http.StatusOK, "")
@@ -90,7 +89,6 @@ func TestUserinfo(t *testing.T) {
 		"tampered":                  {http.MethodGet, "", "", []string{"Bearer " + token + "x"}, 401, "invalid_token"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			got := ask(t, tt.method, tt.query, tt.body, tt.header...)
 			expect(t, got, tt.status, tt.code)
 			if challenge := got.Header.Get("WWW-Authenticate"); (tt.status >= 400) != strings.HasPrefix(challenge, "Bearer ") {
@@ -99,7 +97,6 @@ func TestUserinfo(t *testing.T) {
 		})
 	}
 	t.Run("without openid", func(t *testing.T) {
-		t.Parallel()
 		tokens := p.tokens(t, "scope", "profile")
 		got := p.userinfo(t, tokens.text("access_token"))
 		expect(t, got, http.StatusForbidden, "insufficient_scope")
@@ -108,7 +105,6 @@ func TestUserinfo(t *testing.T) {
 		}
 	})
 	t.Run("a token for a resource", func(t *testing.T) {
-		t.Parallel()
 		own := p.as(webClient(t, a, a.Acme, func(n *oidc.NewClient) { n.AllowedResources = []string{"urn:test:api"} }))
 		bound := own.redeem(t, own.code(t, "resource", "urn:test:api")).text("access_token")
 		claims := claimsOf(t, bound)
@@ -118,7 +114,6 @@ func TestUserinfo(t *testing.T) {
 		expect(t, own.userinfo(t, bound), http.StatusUnauthorized, "invalid_token")
 	})
 	t.Run("an ID token is no access token", func(t *testing.T) {
-		t.Parallel()
 		expect(t, p.userinfo(t, p.tokens(t).text("id_token")), http.StatusUnauthorized, "invalid_token")
 	})
 }
@@ -197,7 +192,6 @@ func TestRevocation(t *testing.T) {
 	start := func(t *testing.T) reply { t.Helper(); return web.tokens(t, "scope", "openid offline_access") }
 	start(t)
 	t.Run("a refresh token takes its family along", func(t *testing.T) {
-		t.Parallel()
 		first := start(t)
 		second := web.refresh(t, first.text("refresh_token"))
 		revoke(t, web, second.text("refresh_token"))
@@ -208,7 +202,6 @@ func TestRevocation(t *testing.T) {
 		}
 	})
 	t.Run("an access token ends alone", func(t *testing.T) {
-		t.Parallel()
 		first := start(t)
 		revoke(t, web, first.text("access_token"))
 		if web.alive(t, first.text("access_token")) {
@@ -220,7 +213,6 @@ func TestRevocation(t *testing.T) {
 		}
 	})
 	t.Run("a JSON Web Token", func(t *testing.T) {
-		t.Parallel()
 		token := machine.post(t, "/token", "grant_type", "client_credentials", "resource", "urn:test:api").text("access_token")
 		revoke(t, machine, token)
 		if got := machine.post(t, "/token/introspection", "token", token); got.body["active"] != false {
@@ -229,7 +221,6 @@ func TestRevocation(t *testing.T) {
 		revoke(t, machine, token)
 	})
 	t.Run("a JSON Web Token of a person", func(t *testing.T) {
-		t.Parallel()
 		own := web.as(webClient(t, a, a.Acme, func(n *oidc.NewClient) { n.AllowedResources = []string{"urn:test:api"} }))
 		token := own.redeem(t, own.code(t, "resource", "urn:test:api")).text("access_token")
 		if got := own.post(t, "/token/introspection", "token", token); got.body["active"] != true {
@@ -241,7 +232,6 @@ func TestRevocation(t *testing.T) {
 		}
 	})
 	t.Run("another client's", func(t *testing.T) {
-		t.Parallel()
 		first := start(t)
 		revoke(t, machine, first.text("access_token"))
 		revoke(t, web.as(a.Acme.SPA), first.text("refresh_token"))
@@ -251,14 +241,12 @@ func TestRevocation(t *testing.T) {
 		expect(t, web.refresh(t, first.text("refresh_token")), http.StatusOK, "")
 	})
 	t.Run("a public client's own", func(t *testing.T) {
-		t.Parallel()
 		spa := web.as(a.Acme.SPA)
 		first := spa.tokens(t)
 		revoke(t, spa, first.text("refresh_token"))
 		expect(t, spa.refresh(t, first.text("refresh_token")), http.StatusBadRequest, "invalid_grant")
 	})
 	t.Run("unknown", func(t *testing.T) {
-		t.Parallel()
 		for _, token := range []string{"garbage", "\x00", "\xff", "parako_rt_a.b", "a.b.c"} {
 			revoke(t, web, token)
 		}

@@ -98,7 +98,6 @@ func TestConformanceFAPI2(t *testing.T) {
 	a.Configure(t, a.Globex, "features", `{"oidc":{"mtls":{"enabled":true},"dpop":{"enabled":false},"implicit_flow":{"enabled":true},"hybrid_flow":{"enabled":true}}}`)
 	for name, tenant := range map[string]app.Tenant{"private_key_jwt and DPoP": a.Acme, "mutual TLS": a.Globex} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			f := fapi{party: newParty(t, a, tenant, tenant.Web), key: newKey(t, jose.PS256), proof: newKey(t, jose.ES256)}
 			f.party.code(t)
 			keys := f.key.set(t)

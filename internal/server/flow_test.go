@@ -29,7 +29,6 @@ func TestCodeFlowWithGoOIDC(t *testing.T) {
 			name, registered = tt.tenant.Slug+" public", tt.tenant.SPA
 		}
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			ctx := oidc.ClientContext(t.Context(), a.Client(t))
 			provider, err := oidc.NewProvider(ctx, tt.tenant.Issuer)
 			if err != nil {
@@ -102,7 +101,6 @@ func TestDeviceFlowWithOAuth2(t *testing.T) {
 	for _, tenant := range []app.Tenant{a.Acme, a.Globex} {
 		for name, change := range map[string][]func(*parako.NewClient){"confidential": nil, "public": {public}} {
 			t.Run(tenant.Slug+" "+name, func(t *testing.T) {
-				t.Parallel()
 				p := newDevice(t, a, tenant, change...)
 				ctx := oidc.ClientContext(t.Context(), p.direct)
 				provider, err := oidc.NewProvider(ctx, tenant.Issuer)

@@ -42,7 +42,6 @@ func TestFrontchannelLogout(t *testing.T) {
 	a.Configure(t, a.Acme, "features", `{"oidc":{"frontchannel_logout":{"enabled":true}}}`)
 	const one, two = "http://localhost:9008/bye", "https://two.example:8443/bye?keep=this"
 	t.Run("with an address to go on to", func(t *testing.T) {
-		t.Parallel()
 		web := newParty(t, a, a.Acme, a.Acme.Web)
 		first, second := web.with(t, framedAt(one, false)), web.with(t, framedAt(two, true))
 		web.with(t, framedAt("http://localhost:9008/elsewhere", false)) // It has nothing to do with the session.
@@ -73,7 +72,6 @@ func TestFrontchannelLogout(t *testing.T) {
 		}
 	})
 	t.Run("without one", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.Web).with(t, framedAt(one, false))
 		p.tokens(t)
 		page := p.confirm(t, p.endSession(t))
@@ -85,7 +83,6 @@ func TestFrontchannelLogout(t *testing.T) {
 		}
 	})
 	t.Run("where it is off", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Globex, a.Globex.Web).with(t, framedAt(one, true))
 		hint := p.tokens(t).text("id_token")
 		if got := p.confirm(t, p.endSession(t, "id_token_hint", hint, "post_logout_redirect_uri", after)); got.Header.Get("Location") != after {

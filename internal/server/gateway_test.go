@@ -50,7 +50,6 @@ func TestGateway(t *testing.T) {
 		"a slash at the end":         {http.MethodGet, "/health/", 404, `{"error":"Not found"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			for _, header := range []http.Header{nil, {"X-Tenant-Id": {"_ops"}}} { // by its host, or by a trusted proxy's header
 				r, err := http.NewRequestWithContext(t.Context(), tt.method, "http://"+a.Addr+tt.path, nil)
 				if err != nil {
@@ -224,7 +223,6 @@ func TestSocialRelay(t *testing.T) {
 		"a custom domain":           {"initech", "login.initech.example" + port},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			s, who := newSignIn(t, a), made[tt.slug]
 			start := s.beginAt(t, who, tt.host)
 			for _, answer := range [][]string{{"code", "the-code"}, {"error", "access_denied", "error_description", "The person said no"}} {
@@ -247,7 +245,6 @@ func TestSocialRelay(t *testing.T) {
 		})
 	}
 	t.Run("at another tenant", func(t *testing.T) {
-		t.Parallel()
 		s := newSignIn(t, a)
 		start := s.begin(t, a.Acme.Tenant, "acme")
 		s.begin(t, a.Globex.Tenant, "globex")
@@ -258,7 +255,6 @@ func TestSocialRelay(t *testing.T) {
 		}
 	})
 	t.Run("in another browser", func(t *testing.T) {
-		t.Parallel()
 		s, victim := newSignIn(t, a), newSignIn(t, a)
 		start := s.begin(t, a.Acme.Tenant, "acme")
 		victim.begin(t, a.Acme.Tenant, "acme")

@@ -134,7 +134,6 @@ func TestOpenIDClientForNode(t *testing.T) {
 	for _, tenant := range []app.Tenant{a.Acme, a.Globex} {
 		service := &machine{ClientID: tenant.M2M.ID, ClientSecret: tenant.M2M.Secret, Resource: "urn:test:api", Scope: "read"}
 		t.Run(tenant.Slug+" confidential", func(t *testing.T) {
-			t.Parallel()
 			got := openIDClient(t, program, openIDClientInput{
 				Issuer: tenant.Issuer, ClientID: tenant.Web.ID, ClientSecret: &tenant.Web.Secret, RedirectURI: app.Callback,
 				Identifier: tenant.Email, Password: app.Password, Machine: service,
@@ -152,7 +151,6 @@ func TestOpenIDClientForNode(t *testing.T) {
 			checkOpenIDClient(t, got, tenant)
 		})
 		t.Run(tenant.Slug+" public", func(t *testing.T) {
-			t.Parallel()
 			checkOpenIDClient(t, openIDClient(t, program, openIDClientInput{
 				Issuer: tenant.Issuer, ClientID: tenant.SPA.ID, RedirectURI: app.Callback, Identifier: tenant.Email, Password: app.Password,
 			}), tenant)

@@ -51,7 +51,6 @@ func TestLogout(t *testing.T) {
 		return p, p.tokens(t).text("id_token")
 	}
 	t.Run("with a hint it leads back to the application", func(t *testing.T) {
-		t.Parallel()
 		p, hint := signedIn(t)
 		page := p.endSession(t, "id_token_hint", hint, "post_logout_redirect_uri", after, "state", `s"<&`)
 		p.answer(t, p.authorize(t, "prompt", "none")) // Asking has ended nothing.
@@ -65,7 +64,6 @@ func TestLogout(t *testing.T) {
 		}
 	})
 	t.Run("the cookie of an ended session is worth nothing", func(t *testing.T) {
-		t.Parallel()
 		p, hint := signedIn(t)
 		u, err := url.Parse(a.Acme.Issuer)
 		if err != nil {
@@ -77,7 +75,6 @@ func TestLogout(t *testing.T) {
 		p.refused(t, "login_required", "prompt", "none")
 	})
 	t.Run("by POST", func(t *testing.T) {
-		t.Parallel()
 		p, hint := signedIn(t)
 		form := url.Values{"id_token_hint": {hint}, "post_logout_redirect_uri": {after}, "state": {"x"}}
 		r := p.formRequest(t.Context(), "/session/end", form)
@@ -95,7 +92,6 @@ func TestLogout(t *testing.T) {
 		"no parameters": nil, "only state": {"state", "x"}, "only a client": {"client_id", a.Acme.Web.ID}, "unknown parameters": {"extra", "x"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			p, _ := signedIn(t)
 			got := p.confirm(t, p.endSession(t, pairs...))
 			if got.StatusCode != http.StatusOK || !strings.Contains(got.Text, `id="logged-out-title"`) {
@@ -105,7 +101,6 @@ func TestLogout(t *testing.T) {
 		})
 	}
 	t.Run("refused on a page", func(t *testing.T) {
-		t.Parallel()
 		p, hint := signedIn(t)
 		foreign := newParty(t, a, a.Globex, a.Globex.Web).tokens(t).text("id_token")
 		parts := strings.Split(hint, ".")
@@ -138,7 +133,6 @@ func TestLogout(t *testing.T) {
 		p.answer(t, p.authorize(t, "prompt", "none"))
 	})
 	t.Run("hints", func(t *testing.T) {
-		t.Parallel()
 		p, hint := signedIn(t)
 		keys, err := keyring.Open(t.Context(), a.Store, a.Vault, keyring.DefaultPolicy, a.Acme.ID)
 		if err != nil {
@@ -185,7 +179,6 @@ func TestLogout(t *testing.T) {
 		}
 	})
 	t.Run("where applications may not ask", func(t *testing.T) {
-		t.Parallel()
 		closed := a.AddTenant(t, "closed")
 		a.Configure(t, closed, "features", `{"oidc":{"rp_initiated_logout":{"enabled":false}}}`)
 		p := newParty(t, a, closed, closed.Web)
@@ -203,7 +196,6 @@ func TestLogout(t *testing.T) {
 		p.refused(t, "login_required", "prompt", "none")
 	})
 	t.Run("what ends with the session and what does not", func(t *testing.T) {
-		t.Parallel()
 		p, hint := signedIn(t)
 		spa := p.as(a.Acme.SPA)
 		online, browserApp, offline := p.tokens(t), spa.tokens(t), p.tokens(t, "scope", "openid offline_access")
@@ -218,7 +210,6 @@ func TestLogout(t *testing.T) {
 		expect(t, p.refresh(t, offline.text("refresh_token")), http.StatusOK, "")
 	})
 	t.Run("another site cannot sign anybody out", func(t *testing.T) {
-		t.Parallel()
 		p, hint := signedIn(t)
 		r := p.formRequest(t.Context(), "/session/end/confirm", url.Values{"id_token_hint": {hint}})
 		r.Header.Set("Sec-Fetch-Site", "cross-site")

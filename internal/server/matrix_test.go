@@ -407,7 +407,6 @@ func (m *matrix) drive(t *testing.T, r *echo.Route) {
 	t.Run("as", func(t *testing.T) {
 		for _, who := range m.callers {
 			t.Run(who.name, func(t *testing.T) {
-				t.Parallel()
 				known := notes{answers: map[string]answer{}, searched: map[string]bool{}}
 				for _, c := range cells[who.name] {
 					if m.check(t, r, c, known); t.Failed() {

@@ -202,7 +202,6 @@ func TestCertificatesOfStrangers(t *testing.T) {
 		"no header":        func(*config.Config) {},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			a := app.New(t, change)
 			a.Configure(t, a.Acme, "features", `{"oidc":{"mtls":{"enabled":true}}}`)
 			p := newParty(t, a, a.Acme, a.Acme.M2M).with(t, func(n *oidc.NewClient) {

@@ -77,7 +77,6 @@ func TestOAuth4WebAPI(t *testing.T) {
 	for _, tenants := range [][2]app.Tenant{{a.Acme, a.Globex}, {a.Globex, a.Acme}} {
 		tenant, other := tenants[0], tenants[1]
 		t.Run(tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			web, fapi := newKey(t, jose.ES256), newKey(t, jose.ES256)
 			webClient := webClient(t, a, tenant, func(n *oidc.NewClient) {
 				n.TokenEndpointAuthMethod, n.JWKS = "private_key_jwt", web.set(t)

@@ -53,7 +53,7 @@ func TestOperatorWorksOnThePlatformsPages(t *testing.T) {
 	if got := browser.Get(tab, chromedp.Text(chromedp.ID("tenant-status"))); got != "Suspended" {
 		t.Errorf("the status reads %q", got)
 	}
-	tab.Do(click("platform-tenants"), seen("tenants"), chromedp.SendKeys(chromedp.ID("slug"), "ini"), chromedp.KeyEvent(kb.Enter), seen("tenants"))
+	tab.Do(click("platform-tenants"), seen("tenants"), chromedp.SendKeys(chromedp.ID("slug"), "ini"), chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(chromedp.CSS(`#slug[value="ini"]`)), seen("tenants"))
 	if got := browser.Get(tab, chromedp.Text(chromedp.ID("tenants"))); !strings.Contains(got, "initech") || strings.Contains(got, "acme") {
 		t.Errorf("the search finds %q", got)
 	}

@@ -22,7 +22,6 @@ func TestOperatorConfiguresATenant(t *testing.T) {
 		"in-german-dark-on-390": chromedp.Steps(browser.Phone(390), browser.Dark(), browser.Language("de")),
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			p := openPlatform(t, a)
 			p.employ(t, name, directory.PlatformAdmin)
 			org := p.AddTenant(t, "of-"+name)

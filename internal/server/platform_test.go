@@ -286,7 +286,6 @@ func TestPlatformRoles(t *testing.T) {
 		"somebody":            {[]string{"platform", "Platform_Admin"}, neither},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			p := p.visitor(t)
 			p.employ(t, name, tt.roles...)
 			resp := p.signIn(t, "/platform/tenants", name, app.Password)
@@ -320,7 +319,6 @@ func TestPlatformRoles(t *testing.T) {
 		})
 	}
 	t.Run("a change of roles counts from the next request on", func(t *testing.T) {
-		t.Parallel()
 		p := p.visitor(t)
 		u := p.employ(t, "changing", directory.PlatformAdmin)
 		at(t, p.signIn(t, "/platform/tenants", "changing", app.Password), http.StatusOK, "/platform/tenants", `id="tenants-new"`)

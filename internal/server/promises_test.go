@@ -142,10 +142,12 @@ func theProgramsTenant(t *testing.T, s *promised) {
 	hooli := s.called(t, "hooli")
 	serves := func(a *app.App) int { return app.Get(t, a.Client(t), hooli.Issuer+"/jwks").StatusCode }
 	s.everywhere(t, "it is served", func(a *app.App) bool { return serves(a) == http.StatusOK })
-	for status, want := range map[string]int{"suspended": http.StatusForbidden, "active": http.StatusOK} {
+	becomes := func(status string, want int) {
 		done(t, p.call(t, s.token, http.MethodPut, "/tenants/hooli/status", `{"status":"`+status+`"}`), http.StatusOK)
 		s.everywhere(t, "it is "+status, func(a *app.App) bool { return serves(a) == want })
 	}
+	becomes("suspended", http.StatusForbidden)
+	becomes("active", http.StatusOK)
 	stranger := newProgram(t, s.first, s.first.Acme, "parako:users:read")
 	refuses(t, p.call(t, stranger.token(t, "parako:users:read"), http.MethodGet, "/tenants", ""), http.StatusUnauthorized, "token-invalid")
 }

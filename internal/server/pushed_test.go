@@ -33,7 +33,6 @@ func TestPushedRequests(t *testing.T) {
 	p.code(t)
 
 	t.Run("the answer is that to the request that was pushed", func(t *testing.T) {
-		t.Parallel()
 		target := p.pushed(t, "state", "pushed")
 		got := p.answer(t, app.Get(t, p.step, target+"&state=browser&scope=openid+email&redirect_uri="+url.QueryEscape("http://127.0.0.1/callback")))
 		if got.Get("state") != "pushed" {
@@ -44,7 +43,6 @@ func TestPushedRequests(t *testing.T) {
 		}
 	})
 	t.Run("it is good for one code, and for a page that is reloaded before", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.Web)
 		target := p.pushed(t)
 		app.Get(t, p.browser, target)
@@ -60,7 +58,6 @@ func TestPushedRequests(t *testing.T) {
 		}
 	})
 	t.Run("it belongs to its client and its tenant", func(t *testing.T) {
-		t.Parallel()
 		_, query, _ := strings.Cut(p.pushed(t), "?")
 		other := p.as(webClient(t, a, a.Acme))
 		for _, target := range []string{
@@ -73,7 +70,6 @@ func TestPushedRequests(t *testing.T) {
 		}
 	})
 	t.Run("it expires", func(t *testing.T) {
-		t.Parallel()
 		p := p.as(webClient(t, a, a.Acme))
 		target := p.pushed(t)
 		a.Superuser(t, "UPDATE parako.pushed_requests SET expires_at = now() - interval '1 second' WHERE client_id = $1", p.client.ID)
@@ -82,7 +78,6 @@ func TestPushedRequests(t *testing.T) {
 		}
 	})
 	t.Run("what is refused is refused at once", func(t *testing.T) {
-		t.Parallel()
 		for code, pairs := range map[string][]string{
 			"invalid_scope": {"scope", "openid everything"}, "unsupported_response_type": {"response_type", "token"},
 			"invalid_target": {"resource", "urn:x"}, "invalid_request": {"code_challenge", drop},
@@ -100,14 +95,12 @@ func TestPushedRequests(t *testing.T) {
 		expect(t, wrong.pushRequest(t), http.StatusUnauthorized, "invalid_client")
 	})
 	t.Run("public clients push, too", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.SPA)
 		if got := p.read(t, p.SignIn(t, p.browser, p.pushed(t), a.Acme.Email, app.Password).String()); got.Get("code") == "" {
 			t.Errorf("no code: %v", got)
 		}
 	})
 	t.Run("a client may be held to it", func(t *testing.T) {
-		t.Parallel()
 		p := p.with(t, func(n *oidc.NewClient) { n.RequirePushedRequests = true })
 		p.refused(t, "invalid_request")
 		if resp := app.Get(t, p.browser, p.pushed(t)); !strings.Contains(resp.Text, `id="consent-form"`) {

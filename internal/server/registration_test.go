@@ -250,7 +250,6 @@ func TestRegistrationDefaults(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			var pairs []any
 			for name, value := range tt.send {
 				pairs = append(pairs, name, value)
@@ -318,7 +317,6 @@ func TestRegistrationRefusals(t *testing.T) {
 		"a software statement":       {"unapproved_software_statement", []any{"software_statement", "a.b.c"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			got := p.introduce(t, token.Token, tt.pairs...)
 			expect(t, got, http.StatusBadRequest, tt.code)
 			if got.text("error_description") == "" {
@@ -327,7 +325,6 @@ func TestRegistrationRefusals(t *testing.T) {
 		})
 	}
 	t.Run("bodies", func(t *testing.T) {
-		t.Parallel()
 		for _, body := range []string{"", "{", "null", "[]", `"x"`, "7", `{"client_name":"A"} {}`, "client_name=A"} {
 			r := jsonRequest(t.Context(), http.MethodPost, a.Acme.Issuer+"/register-rp", token.Token, nil)
 			r.Body, r.ContentLength = http.NoBody, 0

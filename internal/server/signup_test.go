@@ -43,7 +43,6 @@ func TestSignup(t *testing.T) {
 	a := app.New(t)
 	a.Configure(t, a.Acme, "security", openDoors)
 	t.Run("makes an account, signs it in and goes on to the consent", func(t *testing.T) {
-		t.Parallel()
 		p := newcomer(t, a)
 		login := p.shows(t, "login-form", "scope", "openid profile email")
 		register := login.Request.URL.String() + "/register"
@@ -85,7 +84,6 @@ func TestSignup(t *testing.T) {
 		}
 	})
 	t.Run("by username", func(t *testing.T) {
-		t.Parallel()
 		p := newcomer(t, a)
 		page := p.shows(t, "login-form")
 		app.Post(t, p.browser, page.Request.URL.String()+"/register", account("email", "", "username", "Cy"))
@@ -95,7 +93,6 @@ func TestSignup(t *testing.T) {
 		}
 	})
 	t.Run("says what is wrong and keeps what was typed", func(t *testing.T) {
-		t.Parallel()
 		p := newcomer(t, a)
 		register := p.shows(t, "login-form").Request.URL.String() + "/register"
 		for name, tt := range map[string]struct {
@@ -131,7 +128,6 @@ func TestSignup(t *testing.T) {
 		}
 	})
 	t.Run("refuses every taken identifier in the same words", func(t *testing.T) {
-		t.Parallel()
 		p := newcomer(t, a)
 		register := p.shows(t, "login-form").Request.URL.String() + "/register"
 		before := people(t, a, a.Globex)
@@ -160,7 +156,6 @@ func TestSignup(t *testing.T) {
 		}
 	})
 	t.Run("is for the browser that began, and for a request that waits", func(t *testing.T) {
-		t.Parallel()
 		p := newcomer(t, a)
 		page := p.shows(t, "login-form").Request.URL.String()
 		thief := newcomer(t, a)
@@ -179,7 +174,6 @@ func TestSignup(t *testing.T) {
 		}
 	})
 	t.Run("is over once somebody is signed in", func(t *testing.T) {
-		t.Parallel()
 		p := newcomer(t, a)
 		p.code(t, "scope", "openid")
 		page := p.shows(t, "consent-form", "prompt", "consent").Request.URL.String()
@@ -195,7 +189,6 @@ func TestSignup(t *testing.T) {
 		}
 	})
 	t.Run("is not there for a request about a certain person", func(t *testing.T) {
-		t.Parallel()
 		p := newcomer(t, a)
 		hint := p.tokens(t).text("id_token")
 		page := p.shows(t, "login-form", "prompt", "login", "id_token_hint", hint)
@@ -208,7 +201,6 @@ func TestSignup(t *testing.T) {
 		p.refused(t, "invalid_request", "prompt", "create", "id_token_hint", hint)
 	})
 	t.Run("does not exist at a tenant that does not offer it", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Globex, a.Globex.Web)
 		page := p.shows(t, "login-form")
 		if strings.Contains(page.Text, "login-register") {
@@ -263,7 +255,6 @@ func TestPromptCreate(t *testing.T) {
 	a.Configure(t, a.Acme, "security", openDoors)
 	a.Configure(t, a.Acme, "features", `{"oidc":{"claims_parameter":{"enabled":true}}}`)
 	t.Run("is in the metadata where it works", func(t *testing.T) {
-		t.Parallel()
 		for tenant, want := range map[*app.Tenant]bool{&a.Acme: true, &a.Globex: false} {
 			p := newParty(t, a, *tenant, tenant.Web)
 			resp := app.Get(t, p.direct, tenant.Issuer+"/.well-known/openid-configuration")
@@ -275,7 +266,6 @@ func TestPromptCreate(t *testing.T) {
 		}
 	})
 	t.Run("leads to the registration first", func(t *testing.T) {
-		t.Parallel()
 		p := newcomer(t, a)
 		page := p.shows(t, "register-form", "prompt", "create")
 		interaction, found := strings.CutSuffix(page.Request.URL.String(), "/register")
@@ -291,7 +281,6 @@ func TestPromptCreate(t *testing.T) {
 		}
 	})
 	t.Run("lets who has an account sign in", func(t *testing.T) {
-		t.Parallel()
 		p := newcomer(t, a)
 		interaction := strings.TrimSuffix(p.shows(t, "register-form", "prompt", "create").Request.URL.String(), "/register")
 		if login := app.Get(t, p.browser, interaction+"/login"); !strings.Contains(login.Text, `id="login-form"`) {
@@ -303,7 +292,6 @@ func TestPromptCreate(t *testing.T) {
 		}
 	})
 	t.Run("makes a new account when somebody is signed in", func(t *testing.T) {
-		t.Parallel()
 		p := newcomer(t, a)
 		before := claimsOf(t, p.tokens(t).text("id_token"))
 		page := p.shows(t, "register-form", "prompt", "create")
@@ -319,7 +307,6 @@ func TestPromptCreate(t *testing.T) {
 		}
 	})
 	t.Run("an unanswered registration is not done by a login elsewhere", func(t *testing.T) {
-		t.Parallel()
 		p := newcomer(t, a)
 		page := p.shows(t, "register-form", "prompt", "create")
 		p.code(t)
@@ -328,7 +315,6 @@ func TestPromptCreate(t *testing.T) {
 		}
 	})
 	t.Run("with other values", func(t *testing.T) {
-		t.Parallel()
 		for i, prompt := range []string{"create login", "login create", "create consent", "create select_account"} {
 			p := newcomer(t, a)
 			page := p.shows(t, "register-form", "prompt", prompt)
@@ -344,7 +330,6 @@ func TestPromptCreate(t *testing.T) {
 		p.refused(t, "invalid_request", "prompt", "create", "claims", `{"id_token":{"sub":{"value":"`+a.Acme.User.ID.String()+`"}}}`)
 	})
 	t.Run("the page follows the request", func(t *testing.T) {
-		t.Parallel()
 		p := newcomer(t, a)
 		for hint, want := range map[string]string{
 			`new"@acme.example`: `name="email" value="new&#34;@acme.example"`, "newbie": `name="username" value="newbie"`,

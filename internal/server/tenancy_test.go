@@ -134,7 +134,6 @@ func TestTenantResolution(t *testing.T) {
 	for name, tt := range tests {
 		for _, caller := range callers {
 			t.Run(name+" as "+caller.name, func(t *testing.T) {
-				t.Parallel()
 				status := tt.status
 				resp := as(t, tt.app, tt.host, caller.path, tt.header)
 				if resp.Header.Get("X-Request-Id") == "" {

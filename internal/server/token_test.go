@@ -35,7 +35,6 @@ func TestCodeExchange(t *testing.T) {
 	p.code(t)
 
 	t.Run("answer", func(t *testing.T) {
-		t.Parallel()
 		got := p.redeem(t, p.code(t, "scope", "openid email"))
 		expect(t, got, http.StatusOK, "")
 		if got.text("token_type") != "Bearer" || got.text("scope") != "openid email" || got.text("refresh_token") != "" {
@@ -61,7 +60,6 @@ func TestCodeExchange(t *testing.T) {
 		}
 	})
 	t.Run("second use ends what the first gave", func(t *testing.T) {
-		t.Parallel()
 		code := p.code(t, "scope", "openid offline_access")
 		first := p.redeem(t, code)
 		if first.text("refresh_token") == "" || !p.alive(t, first.text("access_token")) {
@@ -96,7 +94,6 @@ func TestCodeExchange(t *testing.T) {
 		"not the client's grant":  {"unauthorized_client", []string{"grant_type", "client_credentials"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			code := p.code(t)
 			expect(t, p.redeem(t, code, append([]string{"code", code}, tt.pairs...)...), http.StatusBadRequest, tt.code)
 			// The mistake has not used the code up: otherwise anyone could burn it.
@@ -104,19 +101,16 @@ func TestCodeExchange(t *testing.T) {
 		})
 	}
 	t.Run("another client", func(t *testing.T) {
-		t.Parallel()
 		code := p.code(t)
 		expect(t, p.as(a.Acme.SPA).redeem(t, code), http.StatusBadRequest, "invalid_grant")
 		expect(t, p.redeem(t, code), http.StatusOK, "")
 	})
 	t.Run("expired", func(t *testing.T) {
-		t.Parallel()
 		code := p.code(t)
 		a.Superuser(t, "UPDATE parako.codes SET expires_at = now() WHERE id = $1", rowID(code))
 		expect(t, p.redeem(t, code), http.StatusBadRequest, "invalid_grant")
 	})
 	t.Run("of a person who was disabled since", func(t *testing.T) {
-		t.Parallel()
 		own := newParty(t, a, a.AddTenant(t, "initech"), oidc.Client{})
 		own.client = own.tenant.Web
 		tokens := own.tokens(t, "scope", "openid offline_access")
@@ -130,7 +124,6 @@ func TestCodeExchange(t *testing.T) {
 		own.refused(t, "login_required", "prompt", "none")
 	})
 	t.Run("form", func(t *testing.T) {
-		t.Parallel()
 		code := p.code(t)
 		r := p.formRequest(t.Context(), "/token", url.Values{"grant_type": {"authorization_code"}, "code": {code, code}, "code_verifier": {verifier}})
 		expect(t, p.do(t, r), http.StatusBadRequest, "invalid_request")
@@ -192,7 +185,6 @@ func TestClientAuthentication(t *testing.T) {
 		return p.do(t, r)
 	}
 	t.Run("Basic", func(t *testing.T) {
-		t.Parallel()
 		p := service(t, "client_secret_basic")
 		id, pass := p.client.ID, p.client.Secret
 		expect(t, ask(t, p, []string{id, pass}), http.StatusOK, "")
@@ -217,7 +209,6 @@ func TestClientAuthentication(t *testing.T) {
 		expect(t, ask(t, p, []string{id, "%zz"}), http.StatusBadRequest, "invalid_request")
 	})
 	t.Run("in the body", func(t *testing.T) {
-		t.Parallel()
 		p := service(t, "client_secret_post")
 		expect(t, ask(t, p, nil, "client_id", p.client.ID, "client_secret", p.client.Secret), http.StatusOK, "")
 		got := ask(t, p, nil, "client_id", p.client.ID, "client_secret", "wrong")
@@ -228,7 +219,6 @@ func TestClientAuthentication(t *testing.T) {
 		expect(t, ask(t, p, []string{p.client.ID, p.client.Secret}), http.StatusUnauthorized, "invalid_client")
 	})
 	t.Run("two secrets overlap", func(t *testing.T) {
-		t.Parallel()
 		p := service(t, "client_secret_basic")
 		fresh := secret.Token()
 		a.Superuser(t, `UPDATE parako.clients SET previous_secret_digest = secret_digest, secret_digest = $1,
@@ -240,14 +230,12 @@ func TestClientAuthentication(t *testing.T) {
 		expect(t, ask(t, p, []string{p.client.ID, fresh}), http.StatusOK, "")
 	})
 	t.Run("a client that is switched off stops at once", func(t *testing.T) {
-		t.Parallel()
 		p := service(t, "client_secret_basic")
 		expect(t, ask(t, p, []string{p.client.ID, p.client.Secret}), http.StatusOK, "")
 		a.Superuser(t, "UPDATE parako.clients SET active = false WHERE id = $1", p.client.ID)
 		expect(t, ask(t, p, []string{p.client.ID, p.client.Secret}), http.StatusUnauthorized, "invalid_client")
 	})
 	t.Run("a public client brings no secret", func(t *testing.T) {
-		t.Parallel()
 		p := newParty(t, a, a.Acme, a.Acme.SPA)
 		code := p.code(t)
 		expect(t, p.redeem(t, code, "client_secret", "x"), http.StatusUnauthorized, "invalid_client")
@@ -420,7 +408,6 @@ func TestRefresh(t *testing.T) {
 	}
 	start(t)
 	t.Run("rotation", func(t *testing.T) {
-		t.Parallel()
 		first := start(t)
 		second := p.refresh(t, first.text("refresh_token"))
 		expect(t, second, http.StatusOK, "")
@@ -440,7 +427,6 @@ func TestRefresh(t *testing.T) {
 		}
 	})
 	t.Run("fewer scopes, never more", func(t *testing.T) {
-		t.Parallel()
 		first := start(t)
 		narrow := p.refresh(t, first.text("refresh_token"), "scope", "openid")
 		expect(t, narrow, http.StatusOK, "")
@@ -459,13 +445,11 @@ func TestRefresh(t *testing.T) {
 		expect(t, p.refresh(t, wide.text("refresh_token"), "resource", "urn:test:api"), http.StatusBadRequest, "invalid_target")
 	})
 	t.Run("another client", func(t *testing.T) {
-		t.Parallel()
 		first := start(t)
 		expect(t, p.as(a.Acme.SPA).refresh(t, first.text("refresh_token")), http.StatusBadRequest, "invalid_grant")
 		expect(t, p.refresh(t, first.text("refresh_token")), http.StatusOK, "")
 	})
 	t.Run("repeated within the grace period", func(t *testing.T) {
-		t.Parallel()
 		first := start(t)
 		one, two := p.refresh(t, first.text("refresh_token")), p.refresh(t, first.text("refresh_token"))
 		expect(t, two, http.StatusOK, "")
@@ -475,7 +459,6 @@ func TestRefresh(t *testing.T) {
 		expect(t, p.refresh(t, two.text("refresh_token")), http.StatusOK, "")
 	})
 	t.Run("reuse ends the family", func(t *testing.T) {
-		t.Parallel()
 		first := start(t)
 		second := p.refresh(t, first.text("refresh_token"))
 		a.Superuser(t, "UPDATE parako.refresh_tokens SET used_at = used_at - interval '11 seconds' WHERE id = $1", rowID(first.text("refresh_token")))
@@ -488,13 +471,11 @@ func TestRefresh(t *testing.T) {
 		}
 	})
 	t.Run("expired", func(t *testing.T) {
-		t.Parallel()
 		first := start(t)
 		a.Superuser(t, "UPDATE parako.refresh_tokens SET expires_at = now() WHERE id = $1", rowID(first.text("refresh_token")))
 		expect(t, p.refresh(t, first.text("refresh_token")), http.StatusBadRequest, "invalid_grant")
 	})
 	t.Run("the grant has an absolute end", func(t *testing.T) {
-		t.Parallel()
 		first := start(t)
 		const end = "UPDATE parako.grants SET expires_at = now() + $2::interval WHERE id = (SELECT grant_id FROM parako.refresh_tokens WHERE id = $1)"
 		a.Superuser(t, end, rowID(first.text("refresh_token")), "60 seconds")
@@ -509,7 +490,6 @@ func TestRefresh(t *testing.T) {
 		}
 	})
 	t.Run("who gets one", func(t *testing.T) {
-		t.Parallel()
 		if got := p.tokens(t, "scope", "openid"); got.text("refresh_token") != "" {
 			t.Error("a confidential client without offline_access")
 		}
@@ -525,7 +505,6 @@ func TestRefresh(t *testing.T) {
 		}
 	})
 	t.Run("refused", func(t *testing.T) {
-		t.Parallel()
 		first := start(t)
 		for name, token := range map[string]string{
 			"garbage": "garbage", "access token": first.text("access_token"), "tampered": first.text("refresh_token") + "x",

@@ -42,7 +42,6 @@ func TestUserCodes(t *testing.T) {
 		"other dashes":  func(code string) string { return strings.ReplaceAll(code, "-", "\u2013") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			begun := p.begin(t)
 			typed := type_(begun.text("user_code"))
 			page := app.Get(t, p.browser, a.Acme.Issuer+"/device?user_code="+url.QueryEscape(typed))

@@ -102,7 +102,6 @@ func TestZitadelRelyingParty(t *testing.T) {
 	for _, tenants := range [][2]app.Tenant{{a.Acme, a.Globex}, {a.Globex, a.Acme}} {
 		tenant, other := tenants[0], tenants[1]
 		t.Run(tenant.Slug, func(t *testing.T) {
-			t.Parallel()
 			p := newParty(t, a, tenant, tenant.Web)
 			site := newZitadelSite(t, p, rp.WithAuthStyle(oauth2.AuthStyleInHeader))
 			visit := site.visit(t, p)
@@ -166,7 +165,6 @@ func TestZitadelPrivateKeyJWT(t *testing.T) {
 	a := app.New(t)
 	for name, alg := range map[string]jose.SignatureAlgorithm{"ES256": jose.ES256, "RS256": jose.RS256} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			key := newKey(t, alg)
 			p := newParty(t, a, a.Acme, a.Acme.Web).with(t, func(n *parako.NewClient) {
 				n.TokenEndpointAuthMethod, n.JWKS, n.RedirectURIs = "private_key_jwt", key.set(t), []string{"http://127.0.0.1/callback"}
