@@ -145,6 +145,7 @@ func TestNoTenantsWordsReachAnother(t *testing.T) {
 				for i, w := range witnesses {
 					t.Run(w.m.word, func(t *testing.T) {
 						if tt.both {
+							t.Parallel()
 						}
 						if i == 1 && tt.middle != nil {
 							tt.middle(s)
