@@ -43,6 +43,7 @@ const (
 //	limit      floor, ceiling or ceiling0; with ",set" only against what the platform has set and not against its default.
 //	scope      platform: tenants cannot set it.
 //	needs      another setting, without which this switch cannot be on.
+//	with       another setting: what the platform has set is not inherited by a tenant that sets the other one itself.
 //	awaits     why it has no effect yet: it cannot be set to anything but its default.
 //	keys       colors: a map with these names, each of which is a setting.
 type Field struct {
@@ -62,6 +63,7 @@ type Field struct {
 	OnlySet      bool
 	PlatformOnly bool
 	Needs        string
+	With         string
 	Awaits       string
 
 	least int
@@ -154,7 +156,7 @@ func declaration(tag reflect.StructTag, path string, index []int, kind Kind) Fie
 	f := Field{
 		Path: path, Section: section, Kind: kind, Doc: tag.Get("doc"), Unit: tag.Get("unit"), Format: tag.Get("format"),
 		Limit: Limit(limit), OnlySet: only == "set", PlatformOnly: tag.Get("scope") == "platform",
-		Needs: tag.Get("needs"), Awaits: tag.Get("awaits"), index: index,
+		Needs: tag.Get("needs"), With: tag.Get("with"), Awaits: tag.Get("awaits"), index: index,
 	}
 	if list, ok := tag.Lookup("enum"); ok {
 		f.Enum = strings.Split(list, ",")

@@ -250,6 +250,9 @@ func (f *Field) explain(s *Settings, platform, own Layer) (Explanation, resolved
 	if err != nil {
 		return Explanation{}, resolved{}, err
 	}
+	if f.withheld(own) {
+		base = resolved{value: f.Default, layer: FromDefault}
+	}
 	e := Explanation{
 		Key: f.Path, Value: f.Value(s), Layer: r.layer, Default: f.shown(f.Default), Clamped: r.clamped, Limit: f.Limit,
 		PlatformOnly: f.PlatformOnly, Doc: f.Doc,
@@ -261,6 +264,9 @@ func (f *Field) explain(s *Settings, platform, own Layer) (Explanation, resolved
 	}
 	if value, said := platform.value(f); said {
 		e.Platform = f.shown(value)
+		if r.layer == FromDefault && f.withheld(own) {
+			e.Adjusted = "the platform's goes with its own " + f.With
+		}
 	}
 	if value, said := own.value(f); said {
 		e.Tenant = f.shown(value)

@@ -201,7 +201,20 @@ func (f *Field) resolve(platform, own Layer) (resolved, error) {
 			}
 		}
 	}
+	if r.layer == FromPlatform && f.withheld(own) {
+		return resolved{value: f.Default, layer: FromDefault}, nil
+	}
 	return r, nil
+}
+
+// withheld reports whether the tenant has what the setting goes with set itself, so that it must not inherit the platform's: a
+// password is for one server, and whoever names another one must not be sent it.
+func (f *Field) withheld(own Layer) bool {
+	if f.With == "" {
+		return false
+	}
+	_, said := own.value(byPath[f.With])
+	return said
 }
 
 // beyond reports whether a tenant's value is past what the layers below allow it.

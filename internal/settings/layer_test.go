@@ -2,6 +2,7 @@ package settings_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -486,6 +487,54 @@ func TestSecretsOfThePlatform(t *testing.T) {
 	password := effective(t, s, org.ID, platform).Integrations.Email.SMTPPassword
 	if got, err := password.Open(sealer); err != nil || got.Reveal() != "of all" || password.Owner() != tenant.DefaultID {
 		t.Errorf("the secret is %q of %s, %v", got.Reveal(), password.Owner(), err)
+	}
+}
+
+// TestPasswordOfThePlatformStaysWithItsServer lets a tenant name a mail server of its own: the account of the platform's is not for it.
+// What is no part of the account is inherited as ever.
+func TestPasswordOfThePlatformStaysWithItsServer(t *testing.T) {
+	t.Parallel()
+	email := func(members string) map[string]map[string]any {
+		t.Helper()
+		var section map[string]any
+		if err := json.Unmarshal([]byte(`{"email":`+members+`}`), &section); err != nil {
+			t.Fatal(err)
+		}
+		return map[string]map[string]any{"integrations": section}
+	}
+	ofAll := base64.StdEncoding.EncodeToString([]byte("sealed by the platform"))
+	own := base64.StdEncoding.EncodeToString([]byte("sealed by the tenant"))
+	platform := settings.LayerOf(tenant.DefaultID, email(`{"smtp_host":"mail.platform.example","smtp_username":"platform","smtp_password":"`+ofAll+`","from":"login@platform.example"}`))
+	org := uuid.New()
+	for name, tt := range map[string]struct {
+		sets, host, username string
+		password             uuid.UUID // whose it is
+	}{
+		"nothing":                        {`{}`, "mail.platform.example", "platform", tenant.DefaultID},
+		"the sender only":                {`{"from":"login@acme.example"}`, "mail.platform.example", "platform", tenant.DefaultID},
+		"a server":                       {`{"smtp_host":"mail.acme.example"}`, "mail.acme.example", "", uuid.Nil},
+		"the same server":                {`{"smtp_host":"mail.platform.example"}`, "mail.platform.example", "", uuid.Nil},
+		"no server":                      {`{"smtp_host":""}`, "", "", uuid.Nil},
+		"a server and an account":        {`{"smtp_host":"mail.acme.example","smtp_username":"acme","smtp_password":"` + own + `"}`, "mail.acme.example", "acme", org},
+		"a server and half an account":   {`{"smtp_host":"mail.acme.example","smtp_username":"acme"}`, "mail.acme.example", "acme", uuid.Nil},
+		"a password for the same server": {`{"smtp_password":"` + own + `"}`, "mail.platform.example", "platform", org},
+	} {
+		layer := settings.LayerOf(org, email(tt.sets))
+		set, _, err := settings.Effective(platform, layer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := set.Integrations.Email
+		if got.SMTPHost != tt.host || got.SMTPUsername != tt.username || got.SMTPPassword.Owner() != tt.password || got.SMTPPassword.Set() != (tt.password != uuid.Nil) {
+			t.Errorf("%s: %s %q, password of %s", name, got.SMTPHost, got.SMTPUsername, got.SMTPPassword.Owner())
+		}
+		e, err := settings.Explain(platform, layer, "integrations.email.smtp_password")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if withheld := tt.password == uuid.Nil; (e.Adjusted != "") != withheld || withheld != (e.Layer == settings.FromDefault) {
+			t.Errorf("%s is explained as of layer %s, adjusted: %q", name, e.Layer, e.Adjusted)
+		}
 	}
 }
 

@@ -161,8 +161,8 @@ type Integrations struct {
 type Email struct {
 	SMTPHost              string `json:"smtp_host" format:"host" doc:"The mail server that takes submissions; empty: no mail is sent. Private addresses are refused unless the operator has allowed them."`
 	SMTPPort              int    `json:"smtp_port" default:"587" minimum:"1" maximum:"65535" doc:"Its port; 465 speaks TLS from the start, others STARTTLS."`
-	SMTPUsername          string `json:"smtp_username" maxLength:"255" doc:"The account; empty: none is used."`
-	SMTPPassword          Sealed `json:"smtp_password" doc:"The account's password."`
+	SMTPUsername          string `json:"smtp_username" maxLength:"255" with:"integrations.email.smtp_host" doc:"The account; empty: none is used. A tenant with a server of its own does not inherit the platform's."`
+	SMTPPassword          Sealed `json:"smtp_password" with:"integrations.email.smtp_host" doc:"The account's password. It is inherited together with the server, and never sent to another one."`
 	From                  string `json:"from" format:"mailbox" doc:"The sender, as an address or as Name <address>."`
 	TLSRejectUnauthorized bool   `json:"tls_reject_unauthorized" default:"true" limit:"floor" doc:"Whether the mail server's certificate must be valid."`
 }
