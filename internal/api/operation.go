@@ -14,6 +14,7 @@ import (
 	"parako/internal/oidc"
 	"parako/internal/problem"
 	"parako/internal/ratelimit"
+	"parako/internal/tenant"
 )
 
 // maxBody is the largest body of a request.
@@ -81,7 +82,7 @@ func register[I, O any](h *Handler, a huma.API, o operation, handle func(context
 
 // everyRefusal are the statuses of refusals that do not depend on the operation.
 func (o operation) everyRefusal() []int {
-	all := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError}
+	all := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable}
 	if o.method == http.MethodPost || o.method == http.MethodPut || o.method == http.MethodPatch {
 		all = append(all, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 	}
@@ -96,13 +97,14 @@ func describeRefusals(a huma.API) {
 	scope := newProblem(http.StatusForbidden, "scope-insufficient", messageScope)
 	scope.RequiredScopes = []string{tenantsWrite}
 	rate := newProblem(http.StatusTooManyRequests, "rate-limit-exceeded", messageRate)
-	rate.RetryAfter = 2
+	quota, busy := refuse(tenant.ErrQuotaRequests), refuse(ratelimit.ErrBusy)
+	rate.RetryAfter, quota.RetryAfter, busy.RetryAfter = 2, 1, 1
 	responses := map[string]*huma.Response{}
 	for _, example := range []*Problem{
 		newProblem(http.StatusUnauthorized, "unauthorized", oidc.ErrAPITokenMissing.Message),
 		newProblem(http.StatusUnauthorized, "token-invalid", oidc.ErrAPITokenInvalid.Message),
 		newProblem(http.StatusUnauthorized, "token-expired", oidc.ErrAPITokenExpired.Message),
-		newProblem(http.StatusForbidden, "forbidden", oidc.ErrPlatformScope.Message), scope, rate,
+		newProblem(http.StatusForbidden, "forbidden", oidc.ErrPlatformScope.Message), scope, rate, quota, busy,
 		newProblem(http.StatusInternalServerError, "internal", problem.From(nil).Message),
 		newProblem(http.StatusBadRequest, "validation", messageJSON),
 		newProblem(http.StatusRequestEntityTooLarge, "body-too-large", messageTooLarge),
@@ -113,8 +115,10 @@ func describeRefusals(a huma.API) {
 	responses[refusalName(http.StatusUnauthorized)].Headers["WWW-Authenticate"] = &huma.Param{
 		Description: "What to authenticate with.", Schema: &huma.Schema{Type: huma.TypeString},
 	}
-	responses[refusalName(http.StatusTooManyRequests)].Headers["Retry-After"] = &huma.Param{
-		Description: "In how many seconds to try again.", Schema: &huma.Schema{Type: huma.TypeInteger},
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		responses[refusalName(status)].Headers["Retry-After"] = &huma.Param{
+			Description: "In how many seconds to try again.", Schema: &huma.Schema{Type: huma.TypeInteger},
+		}
 	}
 	a.OpenAPI().Components.Responses = responses
 }

@@ -2,15 +2,16 @@ package ratelimit
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
+
+	"parako/internal/problem"
 )
 
 // ErrBusy says that a tenant has used up its share, and that enough of its requests wait already.
-var ErrBusy = errors.New("the tenant's share is used up")
+var ErrBusy = problem.New(problem.Unavailable, "tenant_busy", "The tenant has more requests than its share of the server can serve. Try again in a moment.")
 
 // Shares divides the places in which requests are served among the tenants that ask at the same time, so that one with many requests
 // waits for itself and not the others for it. It is safe for concurrent use, and costs no memory while nobody waits.

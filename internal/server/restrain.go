@@ -20,13 +20,7 @@ import (
 
 var errTooManyRequests = problem.New(problem.TooMany, "rate_limit_exceeded", "Too many requests have come from your address. Wait before the next one.")
 
-var errQuotaRequests = problem.New(problem.TooMany, "quota_requests",
-	"The tenant has reached its quota of requests. Try again later; if it goes on, ask the platform's administrator to raise it.")
-
-var (
-	errBusy = problem.New(problem.Unavailable, "tenant_busy", "The tenant has more requests than its share of the server can serve. Try again in a moment.")
-	errBody = problem.New(problem.Invalid, "body_unreadable", "The request body did not arrive.")
-)
+var errBody = problem.New(problem.Invalid, "body_unreadable", "The request body did not arrive.")
 
 // What a tenant may have waiting. A person does not wait longer for a page, and a request that waits is a few kilobytes.
 const (
@@ -84,7 +78,7 @@ func (s *Server) restrain(protocol *oidc.Handler) echo.MiddlewareFunc {
 				limit := ratelimit.QuotaRequests(*quota)
 				if d := s.limiter.AllowHere(t.ID, limit, ""); !d.Allowed {
 					s.metrics.RateLimited(limit.Name)
-					return over(errQuotaRequests, limit, d)
+					return over(tenant.ErrQuotaRequests, limit, d)
 				}
 			}
 			if callerOf(c.Request()) != browser {
@@ -140,7 +134,7 @@ func (s *Server) takeTurn(next echo.HandlerFunc) echo.HandlerFunc {
 		ctx, err := s.shares.Enter(r.Context(), t.ID)
 		if errors.Is(err, ratelimit.ErrBusy) {
 			s.metrics.RateLimited("share")
-			return &refusal{trouble: errBusy, retryAfter: time.Second}
+			return &refusal{trouble: ratelimit.ErrBusy, retryAfter: time.Second}
 		}
 		if err != nil {
 			return err

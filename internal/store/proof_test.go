@@ -43,7 +43,7 @@ func TestProofOfACleanDatabase(t *testing.T) {
 		if len(proof.Excluded) != 1 || !strings.HasPrefix(proof.Excluded[0], "parako.set_tenant: ") {
 			t.Errorf("excluded: %q", proof.Excluded)
 		}
-		t.Logf("%d attempts", proof.Attempts)
+		t.Logf("%d attempts on %d tables, %d views, %d functions", proof.Attempts, proof.Tables, proof.Views, proof.Functions)
 	}
 	if after := text(t, super, everyRow); after != before {
 		t.Errorf("rows of the tables before: %s\nafter: %s", before, after)

@@ -52,6 +52,10 @@ const MaxRequestsPerSecond = 1_000_000
 // ErrRequestQuota refuses a quota of requests that is none.
 var ErrRequestQuota = problem.New(problem.Invalid, "quota_range", "A quota of requests is 1 to 1000000 in a second. To serve none at all, suspend the tenant.")
 
+// ErrQuotaRequests says that a tenant has as many requests in a second as it may.
+var ErrQuotaRequests = problem.New(problem.TooMany, "quota_requests",
+	"The tenant has reached its quota of requests. Try again later; if it goes on, ask the platform's administrator to raise it.")
+
 // Unlimited is a bound that SetQuota takes away.
 const Unlimited = -1
 
