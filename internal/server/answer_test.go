@@ -104,7 +104,7 @@ func usual(r *echo.Route, o own) *question {
 	if isAPI(r) && hasBody(r) {
 		say := bodies[r.Method+" "+r.Path]
 		if say == nil {
-			panic("say in bodies in matrix_test.go what a valid body of " + r.Method + " " + r.Path + " has")
+			panic("say in bodies in matrix_request_test.go what a valid body of " + r.Method + " " + r.Path + " has")
 		}
 		for name, text := range say(o) {
 			q.fields.Set(name, text)

@@ -414,7 +414,7 @@ func TestMatrixKnowsWhatRoutesRead(t *testing.T) {
 				continue
 			}
 			if read[[2]string{r.kind, r.name}] = true; !known[r.kind][r.name] {
-				t.Errorf("%s: the %s %q is read and not on the list of the matrix (matrix_test.go)", r.at, r.kind, r.name)
+				t.Errorf("%s: the %s %q is read and not on the list of the matrix (matrix_request_test.go)", r.at, r.kind, r.name)
 			}
 		}
 	}
