@@ -95,7 +95,7 @@ func TestAPIConfig(t *testing.T) {
 	}
 	const one = "/tenants/acme/config/oidc"
 	fresh := done(t, p.call(t, token, http.MethodGet, one, ""), http.StatusOK)
-	if d := fresh.data(); d["version"] != 0.0 || len(d["override"].(map[string]any)) != 0 || member(d, "effective.token_ttl.access_token") != 3600.0 { //nolint:forcetypeassert // The contract says so.
+	if d := fresh.data(); d["version"] != 0.0 || !cmp.Equal(map[string]any{}, d["override"]) || member(d, "effective.token_ttl.access_token") != 3600.0 {
 		t.Errorf("before: %s", fresh.Text)
 	}
 	put := done(t, p.call(t, token, http.MethodPut, one+"?reason=short+lives", `{"token_ttl":{"access_token":600,"client_credentials":120,"id_token":null}}`), http.StatusOK)
@@ -139,7 +139,7 @@ func TestAPIConfig(t *testing.T) {
 	matching := done(t, p.call(t, token, http.MethodPatch, one, `{"scopes":["roles"]}`, "If-Match", current), http.StatusOK)
 	refuses(t, p.call(t, token, http.MethodPatch, one, `{"scopes":["account"]}`, "If-Match", current), http.StatusPreconditionFailed, "precondition-failed")
 	emptied := done(t, p.call(t, token, http.MethodPut, one, `{}`, "If-Match", "*"), http.StatusOK)
-	if emptied.data()["version"] != 4.0 || matching.data()["version"] != 3.0 || len(emptied.data()["override"].(map[string]any)) != 0 { //nolint:forcetypeassert // The contract says so.
+	if emptied.data()["version"] != 4.0 || matching.data()["version"] != 3.0 || !cmp.Equal(map[string]any{}, emptied.data()["override"]) {
 		t.Errorf("emptied: %s", emptied.Text)
 	}
 	if diff := cmp.Diff(before, others()); diff != "" {
