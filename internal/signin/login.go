@@ -11,7 +11,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
-	"github.com/mileusna/useragent"
 
 	"parako/internal/audit"
 	"parako/internal/dbsqlc"
@@ -249,21 +248,6 @@ func (a Attempt) start(ctx context.Context, tx *store.Tx, p session.Proof) (sess
 	return s, token, message.Queue(ctx, tx, message.Letter{User: p.User.ID, Kind: message.NewSession, Detail: map[string]string{
 		"time": tx.Now().UTC().Format("2006-01-02 15:04 MST"), "device": device(p.UserAgent), "ip": p.IP,
 	}})
-}
-
-// maxDevice bounds the name of a device, in bytes.
-const maxDevice = 100
-
-// device names the browser and the system that a User-Agent header claims, such as Firefox, Linux; empty: it claims none.
-func device(userAgent string) string {
-	claims := useragent.Parse(userAgent)
-	var parts []string
-	for _, part := range []string{claims.Name, claims.OS} {
-		if part != "" {
-			parts = append(parts, part)
-		}
-	}
-	return audit.Printable(strings.Join(parts, ", "), maxDevice)
 }
 
 // failed records a failed login, with the account when there is one, and returns why. What was typed is not kept: it may be a
