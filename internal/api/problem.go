@@ -111,7 +111,7 @@ func WriteProblem(c echo.Context, trouble *problem.Error, retryAfter int) error 
 // fields are the members of requests that what a domain refuses is about, by its code.
 var fields = map[string]string{
 	"slug_format": "slug", "domain_format": "domain", "display_name_length": "display_name", "status_unknown": "status",
-	"reason_length": "reason", "domain_refused": "domain", "grace_range": "grace_days", "quota_range": "requests_per_second",
+	"reason_length": "reason", "domain_refused": "domain", "issuer_format": "issuer_url", "grace_range": "grace_days", "quota_range": "requests_per_second",
 }
 
 // refuse is the answer to an error of an operation. What a domain finds invalid is said of the member it is about, and what it

@@ -62,7 +62,7 @@ func (h *Handler) mountTenants(a huma.API) {
 	register(h, a, operation{
 		id: "changeTenant", method: http.MethodPatch, path: "/tenants/{slug}", scope: tenantsWrite, limit: ratelimit.APIWrite(), status: http.StatusOK,
 		summary: "Change a tenant", description: "Changes what the body names and leaves the rest. The platform's own tenant cannot be changed.",
-		refusals: []*Problem{missing, protected, stale, invalidName},
+		refusals: []*Problem{missing, protected, stale, invalidName, refuse(tenant.ErrIssuerTaken)},
 	}, h.changeTenant)
 	register(h, a, operation{
 		id: "setTenantStatus", method: http.MethodPut, path: "/tenants/{slug}/status", scope: tenantsWrite, limit: ratelimit.APIWrite(), status: http.StatusOK,
@@ -160,9 +160,12 @@ type changeTenantInput struct {
 	OneTenantInput
 	Conditional
 	Body struct {
-		DisplayName string `json:"display_name" doc:"1 to 255 characters."`
+		DisplayName *string `json:"display_name,omitempty" doc:"1 to 255 characters."`
+		IssuerURL   *string `json:"issuer_url,omitempty" doc:"The issuer, verbatim; empty: that of the tenant's host again. Applications have to be configured with it, and tokens of the former one count no more."`
 	}
 }
+
+var errNothing = invalid(FieldError{Field: "(root)", Message: "must name what to change: display_name or issuer_url"})
 
 func (h *Handler) changeTenant(ctx context.Context, in *changeTenantInput) (*Single[Tenant], error) {
 	who := callerOf(ctx)
@@ -170,8 +173,11 @@ func (h *Handler) changeTenant(ctx context.Context, in *changeTenantInput) (*Sin
 	if err != nil {
 		return nil, err
 	}
+	if in.Body.DisplayName == nil && in.Body.IssuerURL == nil {
+		return nil, errNothing
+	}
 	t, err := tenant.Update(ctx, h.deps.Store, before.Slug, tenant.Changes{
-		DisplayName: &in.Body.DisplayName, Revision: in.at(before.Revision), Operator: who.operator(),
+		DisplayName: in.Body.DisplayName, IssuerURL: in.Body.IssuerURL, Base: h.deps.Base, Revision: in.at(before.Revision), Operator: who.operator(),
 	})
 	if err != nil {
 		return nil, err

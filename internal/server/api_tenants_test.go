@@ -139,6 +139,28 @@ func TestAPITenants(t *testing.T) {
 		t.Errorf("an empty name (-want +got)\n%s", diff)
 	}
 
+	p = newProgram(t, a, home, allTenants)
+	token = p.token(t, allTenants)
+	const ownIssuer = "https://id.initech.example/login"
+	moved := done(t, p.call(t, token, http.MethodPatch, "/tenants/initech", `{"issuer_url":"`+ownIssuer+`"}`), http.StatusOK)
+	if data(moved)["issuer_url"] != ownIssuer || data(moved)["display_name"] != "Initech" {
+		t.Errorf("an issuer of its own: %s", moved.Text)
+	}
+	for body, want := range map[string]string{
+		`{}`: "(root): must name what to change: display_name or issuer_url",
+		`{"issuer_url":"http://id.initech.example/Login/"}`: "issuer_url: " + tenant.ErrIssuerFormat.Message,
+		`{"issuer_url":7}`: "issuer_url: expected string",
+	} {
+		if diff := cmp.Diff([]string{want}, faults(p.call(t, token, http.MethodPatch, "/tenants/initech", body))); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", body, diff)
+		}
+	}
+	refuses(t, p.call(t, token, http.MethodPatch, "/tenants/acme", `{"issuer_url":"`+ownIssuer+`"}`), http.StatusConflict, "conflict")
+	back := done(t, p.call(t, token, http.MethodPatch, "/tenants/initech", `{"issuer_url":""}`), http.StatusOK)
+	if data(back)["issuer_url"] != want["issuer_url"] {
+		t.Errorf("its host's again: %s", back.Text)
+	}
+
 	p, token = second, second.token(t, allTenants)
 	suspended := p.call(t, token, http.MethodPut, "/tenants/initech/status", `{"status":"suspended","reason":"unpaid"}`)
 	if suspended.StatusCode != http.StatusOK || data(suspended)["status"] != "suspended" || data(suspended)["updated_at"] == want["updated_at"] {
