@@ -109,7 +109,7 @@ func (h *Handler) login(c echo.Context) error {
 	token, err := h.logins.Login(c.Request().Context(), signin.Attempt{
 		Tenant: p.Tenant.ID, Interaction: w.Interaction, Identifier: form.Get("identifier"), Password: form.Get("password"),
 		Methods: p.Settings.Security.Authentication.Login.LoginMethods, Token: old, Policy: policy,
-		Tell: p.Settings.Notifications.Defaults.NewSessionAlerts && p.Settings.SendsMail(), Origin: oidc.Origin(c),
+		Tell: p.Settings.TellsOfSessions(), Origin: oidc.Origin(c),
 	})
 	if err != nil {
 		return h.loginFailed(c, p, w, form.Get("identifier"), err)

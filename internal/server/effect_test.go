@@ -2,11 +2,16 @@ package server_test
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"parako/internal/audit"
 	"parako/internal/directory"
@@ -22,7 +27,13 @@ func TestSettingsTakeEffect(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
 	a.Configure(t, a.Acme, "application", `{"description": "Rockets and more"}`)
-	a.Configure(t, a.Acme, "branding", `{"favicon": "https://acme.example/favicon.svg", "fonts": {"heading": "Acme Display", "mono": "Acme Mono"}}`)
+	brand := map[string]any{
+		"companyName": "Acme Rockets", "logo": "https://acme.example/logo.svg", "logoDark": "https://acme.example/dark.svg",
+		"favicon": "https://acme.example/favicon.svg", "fonts": map[string]string{"sans": "Acme Text", "heading": "Acme Display", "mono": "Acme Mono"},
+	}
+	light, dark := palette("#%06x", 0x100), palette("#%06x", 0x200)
+	brand["colors"] = map[string]any{"light": light, "dark": dark}
+	a.Configure(t, a.Acme, "branding", string(mustJSON(t, brand)))
 	a.Configure(t, a.Acme, "integrations", `{"urls": {"website": "https://acme.example/", "contact": "https://acme.example/help"}}`)
 	a.Configure(t, a.Acme, "oidc", `{"discovery": {"op_policy_uri": "https://acme.example/op", "op_tos_uri": "https://acme.example/tos",
 		"claims_locales_supported": ["fr"], "display_values_supported": ["page", "touch"]}}`)
@@ -35,6 +46,7 @@ func TestSettingsTakeEffect(t *testing.T) {
 		mine, other := acme.shows(t, "login-form"), globex.shows(t, "login-form")
 		for _, part := range []string{
 			`<meta name="description" content="Rockets and more">`, `href="https://acme.example/favicon.svg"`,
+			`src="https://acme.example/logo.svg"`, `srcset="https://acme.example/dark.svg"`, "Acme Rockets",
 			`id="footer-website" href="https://acme.example/"`, `id="footer-contact" href="https://acme.example/help"`,
 		} {
 			if !strings.Contains(mine.Text, part) || strings.Contains(other.Text, part) {
@@ -43,8 +55,27 @@ func TestSettingsTakeEffect(t *testing.T) {
 		}
 		sheet := regexp.MustCompile(`/static/[0-9a-f]+/app.css`).FindString(mine.Text)
 		css := app.Get(t, acme.browser, strings.TrimSuffix(a.Acme.Issuer, oidc.Mount)+sheet).Text
-		if !strings.Contains(css, `--font-heading:"Acme Display",`) || !strings.Contains(css, `--font-mono:"Acme Mono",`) {
-			t.Error("the fonts are not in the style sheet")
+		for _, font := range []string{`--font-sans:"Acme Text",`, `--font-heading:"Acme Display",`, `--font-mono:"Acme Mono",`} {
+			if !strings.Contains(css, font) {
+				t.Errorf("%s is not in the style sheet", font)
+			}
+		}
+		for _, f := range settings.Fields() {
+			name, ok := strings.CutPrefix(f.Path, "branding.colors.light.")
+			if ok && strings.Contains(css, "var("+property(name)+")") == f.Kept() {
+				t.Errorf("%s is said to be on no page: %t, and the style sheet differs", name, f.Kept())
+			}
+		}
+		at := strings.LastIndex(css, "@media (prefers-color-scheme: dark)")
+		for mode, in := range map[string]struct {
+			css     string
+			palette map[string]string
+		}{"light": {css[:at], light}, "dark": {css[at:], dark}} {
+			for name, color := range in.palette {
+				if !strings.Contains(in.css, property(name)+":"+color+";") {
+					t.Errorf("%s %s is not in the style sheet", mode, name)
+				}
+			}
 		}
 	})
 	t.Run("in discovery", func(t *testing.T) {
@@ -113,6 +144,75 @@ func TestSettingsTakeEffect(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// property is the name of a colour in the style sheet.
+func property(name string) string {
+	return "--" + strings.ToLower(regexp.MustCompile("[A-Z]").ReplaceAllString(name, "-$0"))
+}
+
+// palette gives every colour that pages have a value of its own, as format writes numbers from first on.
+func palette(format string, first int) map[string]string {
+	colors := map[string]string{}
+	for _, f := range settings.Fields() {
+		if name, ok := strings.CutPrefix(f.Path, "branding.colors.light."); ok && !f.Kept() {
+			colors[name] = fmt.Sprintf(format, first+len(colors))
+		}
+	}
+	return colors
+}
+
+// TestEveryLifetimeTakesEffect sets each lifetime of Acme's to another number, and finds it in what is issued; at Globex they are
+// the defaults.
+func TestEveryLifetimeTakesEffect(t *testing.T) {
+	t.Parallel()
+	a := app.New(t)
+	own, standard := map[string]float64{}, map[string]float64{}
+	for _, f := range settings.Fields() {
+		if name, ok := strings.CutPrefix(f.Path, "oidc.token_ttl."); ok && f.Awaits == "" {
+			n, err := strconv.ParseFloat(fmt.Sprint(f.Default), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			standard[name], own[name] = n, math.Floor(n/2)-float64(len(own))
+		}
+	}
+	a.Configure(t, a.Acme, "oidc", string(mustJSON(t, map[string]any{"token_ttl": own})))
+	for _, tt := range []struct {
+		tenant app.Tenant
+		want   map[string]float64
+	}{{a.Acme, own}, {a.Globex, standard}} {
+		p := newParty(t, a, tt.tenant, webClient(t, a, tt.tenant))
+		number := func(body map[string]any, name string) float64 {
+			n, _ := body[name].(float64)
+			return n
+		}
+		expiry := func(r reply) float64 { return number(r.body, "expires_in") }
+		stored := func(table string) float64 {
+			t.Helper()
+			lives := a.DB.Ask(t, tt.tenant.ID, "SELECT DISTINCT round(extract(epoch FROM expires_at - created_at))::text FROM parako."+table)
+			if len(lives) != 1 {
+				t.Fatalf("%s live %q", table, lives)
+			}
+			seconds, err := strconv.ParseFloat(lives[0], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return seconds
+		}
+		tokens := p.tokens(t, "scope", "openid offline_access")
+		claims := claimsOf(t, tokens.text("id_token"))
+		got := map[string]float64{
+			"access_token": expiry(tokens), "id_token": number(claims, "exp") - number(claims, "iat"),
+			"authorization_code": stored("codes"), "refresh_token": stored("refresh_tokens"), "interaction": stored("interactions"),
+			"client_credentials": expiry(p.as(tt.tenant.M2M).post(t, "/token", "grant_type", "client_credentials", "resource", "urn:test:api", "scope", "read")),
+			"device_code":        expiry(newDevice(t, a, tt.tenant).begin(t)),
+			"pushed_request":     expiry(p.do(t, p.formRequest(t.Context(), "/request", p.request()))),
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s: lifetimes mismatch (-want +got)\n%s", tt.tenant.Slug, diff)
+		}
+	}
 }
 
 // TestThePlatformsSettingsReachEveryTenant changes something for all and something that binds Acme.

@@ -44,7 +44,8 @@ const (
 //	scope      platform: tenants cannot set it.
 //	needs      another setting, without which this switch cannot be on.
 //	with       another setting: what the platform has set is not inherited by a tenant that sets the other one itself.
-//	awaits     why it has no effect yet: it cannot be set to anything but its default.
+//	awaits     why it has no effect yet: it cannot be set to anything but its default. What stands beside or below an enabled that
+//	           awaits, and is off, awaits the same.
 //	keys       colors: a map with these names, each of which is a setting.
 type Field struct {
 	// Path is the name with dots, such as oidc.token_ttl.access_token; its first part is the section.
@@ -103,7 +104,35 @@ func declared() ([]Field, map[string]*Field) {
 	for i := range fields {
 		byPath[fields[i].Path] = &fields[i]
 	}
+	for i := range fields {
+		if f := &fields[i]; f.Awaits == "" {
+			f.Awaits = awaited(byPath, f.Path)
+		}
+	}
 	return fields, byPath
+}
+
+// awaited is why the part of the product that a setting belongs to cannot be on yet, so that the setting would do nothing.
+func awaited(byPath map[string]*Field, path string) string {
+	for group := path; ; {
+		dot := strings.LastIndexByte(group, '.')
+		if dot < 0 {
+			return ""
+		}
+		group = group[:dot]
+		if on := byPath[group+".enabled"]; on != nil && on.Awaits != "" && on.off() {
+			return on.Awaits
+		}
+	}
+}
+
+// Kept reports whether the setting is a colour that brands have and no page uses yet.
+func (f *Field) Kept() bool { return f.key != "" && slices.Contains(keptColors, f.key) }
+
+// off reports whether a switch, or the list of what is on, has nothing on by default.
+func (f *Field) off() bool {
+	list, isList := f.Default.([]any)
+	return f.Default == false || isList && len(list) == 0
 }
 
 func declare(fields []Field, t reflect.Type, prefix string, index []int) []Field {
@@ -121,6 +150,9 @@ func declare(fields []Field, t reflect.Type, prefix string, index []int) []Field
 			for _, name := range colorNames {
 				f := declaration(sf.Tag, path+"."+name, at, String)
 				f.key, f.Format = name, "color"
+				if f.Kept() {
+					f.Doc = "A colour that no page has yet."
+				}
 				fields = append(fields, f)
 			}
 		default:

@@ -67,12 +67,11 @@ func TestLimits(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewDB(t).Store(t)
 	org := testkit.Tenant(t, s, "acme")
-	shared(t, s, "security", `{"authentication": {
+	platform := shared(t, s, "security", `{"authentication": {
 		"session": {"idle_timeout_minutes": 20, "absolute_timeout_hours": 0, "max_concurrent_sessions": 3, "bind_ip": true},
 		"password_policy": {"min_length": 12, "require_numbers": true},
-		"multi_factor": {"webauthn": {"user_verification": "required"}},
-		"signup": {"auto_approval": {"enabled": false}}}}`)
-	platform := shared(t, s, "notifications", `{"channels": {"sms": {"rate_limits": {"cooldown_seconds": 90}}}}`)
+		"signup": {"auto_approval": {"enabled": false}}},
+		"protection": {"rate_limiting": {"window_minutes": 20}}}`)
 	const session, passwords = "security.authentication.session.", "security.authentication.password_policy."
 	tests := map[string]struct {
 		section, document string
@@ -93,11 +92,8 @@ func TestLimits(t *testing.T) {
 		"no bound where there is one": {"security", `{"authentication": {"session": {"idle_timeout_minutes": 0}}}`, []settings.Violation{
 			{Path: session + "idle_timeout_minutes", Limit: json.Number("20"), Message: session + "idle_timeout_minutes must be between 1 and 20"},
 		}},
-		"a weaker choice": {"security", `{"authentication": {"multi_factor": {"webauthn": {"user_verification": "preferred"}}}}`, []settings.Violation{
-			{Path: "security.authentication.multi_factor.webauthn.user_verification", Limit: "required", Message: "security.authentication.multi_factor.webauthn.user_verification must be at least required"},
-		}},
-		"messages sooner than the platform wants": {"notifications", `{"channels": {"sms": {"rate_limits": {"cooldown_seconds": 89}}}}`, []settings.Violation{
-			{Path: "notifications.channels.sms.rate_limits.cooldown_seconds", Limit: json.Number("90"), Message: "notifications.channels.sms.rate_limits.cooldown_seconds must not be below 90"},
+		"more within a time than the platform wants": {"security", `{"protection": {"rate_limiting": {"window_minutes": 19}}}`, []settings.Violation{
+			{Path: "security.protection.rate_limiting.window_minutes", Limit: json.Number("20"), Message: "security.protection.rate_limiting.window_minutes must not be below 20"},
 		}},
 		"what is the platform's": {"security", `{"key_store": {"rotation_interval_days": 30}}`, []settings.Violation{
 			{Path: "security.key_store.rotation_interval_days", Limit: json.Number("90"), Message: "security.key_store.rotation_interval_days can only be set for the whole platform"},
@@ -108,8 +104,8 @@ func TestLimits(t *testing.T) {
 		}},
 		"null inherits and is no way around": {"security", `{"authentication": {"password_policy": {"require_numbers": null, "min_length": null}}}`, nil},
 		"any bound where there is none":      {"security", `{"authentication": {"session": {"absolute_timeout_hours": 8760}}}`, nil},
-		"the limits themselves": {"security", `{"authentication": {"session": {"idle_timeout_minutes": 20, "bind_ip": true}, "password_policy": {"min_length": 12},
-			"multi_factor": {"webauthn": {"user_verification": "required"}}}}`, nil},
+		"the limits themselves": {"security", `{"authentication": {"session": {"idle_timeout_minutes": 20, "bind_ip": true}, "password_policy": {"min_length": 12}},
+			"protection": {"rate_limiting": {"window_minutes": 20}}}`, nil},
 		"TLS to the mail server": {"integrations", `{"email": {"tls_reject_unauthorized": false}}`, []settings.Violation{
 			{Path: "integrations.email.tls_reject_unauthorized", Limit: true, Message: "integrations.email.tls_reject_unauthorized must stay true"},
 		}},
@@ -131,6 +127,31 @@ func TestLimits(t *testing.T) {
 				t.Errorf("error = %v, want constraint_violation", err)
 			}
 		})
+	}
+}
+
+// Of the words of an enum with a floor, a tenant may take those as strong as the platform's and stronger ones.
+func TestFloorOfWords(t *testing.T) {
+	t.Parallel()
+	verification := func(owner uuid.UUID, word string) settings.Layer {
+		return settings.LayerOf(owner, map[string]map[string]any{"security": {"authentication": map[string]any{
+			"multi_factor": map[string]any{"webauthn": map[string]any{"user_verification": word}},
+		}}})
+	}
+	for _, words := range [][3]string{
+		{"required", "preferred", "required"},
+		{"preferred", "discouraged", "preferred"},
+		{"preferred", "required", "required"},
+		{"discouraged", "discouraged", "discouraged"},
+		{"discouraged", "preferred", "preferred"},
+	} {
+		set, clamps, err := settings.Effective(verification(tenant.DefaultID, words[0]), verification(uuid.New(), words[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := set.Security.Authentication.MultiFactor.WebAuthn.UserVerification; got != words[2] || (len(clamps) > 0) != (words[1] != words[2]) {
+			t.Errorf("%s under a platform's %s: %s, clamped %v", words[1], words[0], got, clamps)
+		}
 	}
 }
 

@@ -14,6 +14,11 @@ func (s *Settings) SendsMail() bool {
 	return s.Notifications.Channels.Email.Enabled && s.Integrations.Email.SMTPHost != "" && s.Integrations.Email.From != ""
 }
 
+// TellsOfSessions reports whether people get a mail about a new session of theirs.
+func (s *Settings) TellsOfSessions() bool {
+	return s.SendsMail() && (s.Notifications.Defaults.NewSessionAlerts || s.Security.Authentication.Session.NotifyNewSession)
+}
+
 // Server is where the mail of a tenant is handed in. The password is opened with the data key of whoever has set it: the tenant,
 // or the platform for all of them.
 func (e *Email) Server(ctx context.Context, s *store.Store, vault tenant.Vault) (message.Server, error) {

@@ -55,7 +55,7 @@ move what holds for the platform:
 | platform | cannot set it |
 
 What has no effect yet, because a part of the product is not there, cannot be set to anything but its default; the reason stands behind it.
-Details of such a part, such as its addresses and secrets, can be set ahead.
+Its secrets can be set ahead.
 Lists are replaced as a whole. Secrets are stored sealed, and shown as ` + "`" + settings.Masked + "`" + `, which written back keeps them.
 `)
 	for _, section := range settings.Sections {
@@ -82,13 +82,17 @@ Lists are replaced as a whole. Secrets are stored sealed, and shown as ` + "`" +
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", path, shown(f.Default), f.Range(), limit, doc)
 		}
 		if section == "branding" {
-			var names []string
+			var used, kept []string
 			for _, f := range settings.Fields() {
 				if name, ok := strings.CutPrefix(f.Path, "branding.colors.light."); ok {
-					names = append(names, "`"+name+"`")
+					if f.Kept() {
+						kept = append(kept, "`"+name+"`")
+					} else {
+						used = append(used, "`"+name+"`")
+					}
 				}
 			}
-			fmt.Fprintf(&b, "\nThe colours are %s.\n", strings.Join(names, ", "))
+			fmt.Fprintf(&b, "\nThe colours are %s. Brands may have these as well, which no page uses yet: %s.\n", strings.Join(used, ", "), strings.Join(kept, ", "))
 		}
 	}
 	return b.String()

@@ -112,10 +112,10 @@ type Session struct {
 	MaxConcurrentSessions        int    `json:"max_concurrent_sessions" default:"0" minimum:"0" maximum:"1000" limit:"ceiling0" doc:"Sessions of one person; the oldest ends when there is one more. 0: any number."`
 	MaxAccountsPerSession        int    `json:"max_accounts_per_session" default:"1" minimum:"1" maximum:"20" limit:"ceiling" awaits:"a browser holds one account yet" doc:"Accounts in one browser at once."`
 	EncryptSessionData           bool   `json:"encrypt_session_data" limit:"floor" awaits:"sessions hold no secret: the cookie is kept as a digest" doc:"Whether what is known of a session is sealed."`
-	NotifyNewSession             bool   `json:"notify_new_session" limit:"floor" awaits:"the server sends no alerts yet" doc:"Whether people hear of new sessions."`
+	NotifyNewSession             bool   `json:"notify_new_session" limit:"floor" doc:"Whether people get the mail about a new session whatever notifications.defaults says."`
 	RequireReauthOnSwitch        bool   `json:"require_reauth_on_switch" limit:"floor" awaits:"a browser holds one account yet" doc:"Whether a person proves again who they are when they choose another account of the browser."`
 	Require2FAForNewDevice       bool   `json:"require_2fa_for_new_device" limit:"floor" awaits:"the server knows no second factor yet" doc:"Whether a new device needs a second proof."`
-	NewDevice2FAMethod           string `json:"new_device_2fa_method" default:"auto" enum:"auto,totp,email" doc:"Which proof a new device needs."`
+	NewDevice2FAMethod           string `json:"new_device_2fa_method" default:"auto" enum:"auto,totp,email" awaits:"the server knows no second factor yet" doc:"Which proof a new device needs."`
 	NewDeviceConfidenceThreshold int    `json:"new_device_confidence_threshold" default:"70" minimum:"0" maximum:"100" limit:"floor" awaits:"the server does not look at devices yet" doc:"The least similarity of a device that is not new, in per cent."`
 }
 
@@ -165,7 +165,7 @@ type PasswordBreachDetection struct {
 type Signup struct {
 	Enabled                  bool            `json:"enabled" doc:"Whether the login page offers registration, and prompt=create is served."`
 	Methods                  []string        `json:"signup_methods" default:"email" enum:"email,username" least:"1" doc:"The identifiers that people may register. With both, one of them is enough."`
-	RequireEmailVerification bool            `json:"require_email_verification" limit:"floor" awaits:"the server cannot send mail yet, so nobody could finish to register" doc:"Whether an address must be proven first."`
+	RequireEmailVerification bool            `json:"require_email_verification" limit:"floor" awaits:"nobody can prove an address yet, and so finish to register" doc:"Whether an address must be proven first."`
 	RequirePhoneVerification bool            `json:"require_phone_verification" limit:"floor" awaits:"the server cannot send SMS yet, so nobody could finish to register" doc:"Whether a number must be proven first."`
 	AutoApproval             AutoApproval    `json:"auto_approval"`
 	ContactChannels          ContactChannels `json:"contact_channels"`

@@ -9,6 +9,7 @@ package settings
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -57,19 +58,23 @@ type Fonts struct {
 
 // Colors map token names such as primaryForeground to #rgb or #rrggbb, for light and dark pages.
 type Colors struct {
-	Light map[string]string `json:"light" keys:"colors" doc:"Colours of light pages, as #rgb or #rrggbb."`
-	Dark  map[string]string `json:"dark" keys:"colors" doc:"Colours of dark pages, as #rgb or #rrggbb."`
+	Light map[string]string `json:"light" keys:"colors" doc:"The colour on light pages."`
+	Dark  map[string]string `json:"dark" keys:"colors" doc:"The colour on dark pages."`
 }
 
-// colorNames are the tokens a brand may set. Not all of them are on a page today; stored brands have them.
-var colorNames = []string{
-	"primary", "primaryForeground", "secondary", "secondaryForeground", "accent", "accentForeground",
-	"destructive", "destructiveForeground", "success", "successForeground", "warning", "warningForeground",
-	"info", "infoForeground", "background", "foreground", "card", "cardForeground", "popover", "popoverForeground",
-	"muted", "mutedForeground", "border", "input", "ring",
-	"sidebar", "sidebarForeground", "sidebarPrimary", "sidebarPrimaryForeground", "sidebarAccent",
-	"sidebarAccentForeground", "sidebarBorder", "sidebarRing",
-}
+// colorNames are the tokens a brand may set: those on the pages, and then those that brands made for the product's palette have as
+// well, which are kept for the pages to come.
+var (
+	colorNames = slices.Concat([]string{
+		"primary", "primaryForeground", "accent", "accentForeground", "destructive", "success", "warning",
+		"background", "foreground", "card", "cardForeground", "mutedForeground", "border", "input", "ring",
+	}, keptColors)
+	keptColors = []string{
+		"secondary", "secondaryForeground", "destructiveForeground", "successForeground", "warningForeground", "info", "infoForeground",
+		"popover", "popoverForeground", "muted", "sidebar", "sidebarForeground", "sidebarPrimary", "sidebarPrimaryForeground",
+		"sidebarAccent", "sidebarAccentForeground", "sidebarBorder", "sidebarRing",
+	}
+)
 
 // OIDC holds the protocol's numbers and names.
 type OIDC struct {
@@ -211,7 +216,7 @@ type SMSLimits struct {
 
 // NotificationDefaults hold for people who have not chosen.
 type NotificationDefaults struct {
-	SecurityAlerts       bool `json:"security_alerts" awaits:"the server sends no alerts yet" doc:"Whether people hear of changes to their account."`
+	SecurityAlerts       bool `json:"security_alerts" awaits:"people cannot change their account yet" doc:"Whether people hear of changes to their account."`
 	NewSessionAlerts     bool `json:"new_session_alerts" default:"true" doc:"Whether people get a mail about a sign-in in a new browser session, at an address that was proven to be theirs."`
-	AllowUserPreferences bool `json:"allow_user_preferences" awaits:"the server sends no alerts yet" doc:"Whether people may choose themselves."`
+	AllowUserPreferences bool `json:"allow_user_preferences" awaits:"people have no page for their choices yet" doc:"Whether people may choose themselves."`
 }

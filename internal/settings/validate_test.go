@@ -174,13 +174,13 @@ func TestValidate(t *testing.T) {
 		"signup: with a verified address": {
 			signup(settings.Signup{Enabled: true, Methods: []string{"email"}, RequireEmailVerification: true, RequirePhoneVerification: true}),
 			[]string{
-				"security.authentication.signup.require_email_verification must be false: the server cannot send mail yet, so nobody could finish to register",
+				"security.authentication.signup.require_email_verification must be false: nobody can prove an address yet, and so finish to register",
 				"security.authentication.signup.require_phone_verification must be false: the server cannot send SMS yet, so nobody could finish to register",
 			},
 		},
 		"signup: verification is refused when it is off, too": {
 			signup(settings.Signup{Methods: []string{"email"}, RequireEmailVerification: true}),
-			[]string{"security.authentication.signup.require_email_verification must be false: the server cannot send mail yet, so nobody could finish to register"},
+			[]string{"security.authentication.signup.require_email_verification must be false: nobody can prove an address yet, and so finish to register"},
 		},
 
 		"ttl: least": {
