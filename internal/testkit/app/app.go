@@ -127,7 +127,11 @@ func launch(tb testing.TB, first *App, redisURL string, compat bool, change ...f
 		defer a.Server.Close()
 		return <-done
 	})
-	tb.Cleanup(func() { a.Stop(tb) })
+	tb.Cleanup(func() {
+		a.Stop(tb)
+		// The testing package keeps what clean-ups refer to until the last test has ended, and a server has 15 MB of pages.
+		a.Server, a.Logs, a.Journal = nil, nil, nil
+	})
 	return a
 }
 
