@@ -116,7 +116,7 @@ func (h *Handler) listTenants(ctx context.Context, in *listTenantsInput) (*List[
 type createTenantInput struct {
 	Body struct {
 		Slug        string `json:"slug" doc:"1 to 63 lower-case letters, digits, hyphens and underscores; begins with a letter or digit. Some are reserved." example:"acme"`
-		DisplayName string `json:"display_name" doc:"1 to 255 characters." example:"Acme"`
+		DisplayName string `json:"display_name" doc:"1 to 255 characters on one line." example:"Acme"`
 		Domain      string `json:"domain,omitempty" doc:"The tenant's own host name, without scheme, port or path." example:"login.acme.example"`
 	}
 }
@@ -160,7 +160,7 @@ type changeTenantInput struct {
 	OneTenantInput
 	Conditional
 	Body struct {
-		DisplayName *string `json:"display_name,omitempty" doc:"1 to 255 characters."`
+		DisplayName *string `json:"display_name,omitempty" doc:"1 to 255 characters on one line."`
 		IssuerURL   *string `json:"issuer_url,omitempty" doc:"The issuer, verbatim; empty: that of the tenant's host again. Applications have to be configured with it, and tokens of the former one count no more."`
 	}
 }

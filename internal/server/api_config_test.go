@@ -422,7 +422,7 @@ func TestAPIConfigSecrets(t *testing.T) {
 	}
 	answers := []reply{
 		p.call(t, token, http.MethodPut, one, `{"email":{"smtp_host":"smtp.acme.example","smtp_password":"`+plain+`"}}`),
-		p.call(t, token, http.MethodPut, one, `{"email":{"smtp_host":"mail.acme.example","smtp_password":"**masked**"}}`),
+		p.call(t, token, http.MethodPut, one, `{"email":{"smtp_host":"smtp.acme.example","from":"x@acme.example","smtp_password":"**masked**"}}`),
 		p.call(t, token, http.MethodGet, one, ""),
 		p.call(t, token, http.MethodGet, "/tenants/acme/config", ""),
 		p.call(t, token, http.MethodGet, one+"/history", ""),
@@ -442,6 +442,8 @@ func TestAPIConfigSecrets(t *testing.T) {
 	if rows := diff.rows(); len(rows) != 1 || rows[0]["before"] != "**masked**" || rows[0]["after"] != "**masked**" {
 		t.Errorf("difference: %s", diff.Text)
 	}
+	refuses(t, p.call(t, token, http.MethodPatch, one, `{"email":{"smtp_host":"mail.evil.example"}}`), http.StatusUnprocessableEntity, "validation")
+	refuses(t, p.call(t, token, http.MethodPatch, one, `{"email":{"smtp_Password":"`+plain+`"}}`), http.StatusUnprocessableEntity, "validation")
 	refused := p.call(t, token, http.MethodPatch, one, `{"email":{"smtp_password":"`+strings.Repeat(plain, 200)+`"}}`)
 	if refuses(t, refused, http.StatusUnprocessableEntity, "validation"); strings.Contains(refused.Text, plain) {
 		t.Errorf("a refusal repeats the secret: %s", refused.Text)

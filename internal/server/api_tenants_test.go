@@ -108,10 +108,17 @@ func TestAPITenants(t *testing.T) {
 	if diff := cmp.Diff(want, data(read)); diff != "" || read.Header.Get("ETag") != created.Header.Get("ETag") || read.Header.Get("ETag") == "" {
 		t.Errorf("read with ETag %q (-want +got)\n%s", read.Header.Get("ETag"), diff)
 	}
-	for _, path := range []string{"/tenants/nobody", "/tenants/default", "/tenants/_ops", "/tenants/canary-a", "/tenants/%2e%2e", "/tenants/" + stored.ID.String()} {
+	for _, path := range []string{"/tenants/nobody", "/tenants/default", "/tenants/_ops", "/tenants/canary-a", "/tenants/%2e%2e", "/tenants/%00", "/tenants/" + stored.ID.String()} {
 		refuses(t, p.call(t, token, http.MethodGet, path, ""), http.StatusNotFound, "tenant-not-found")
 		refuses(t, p.call(t, token, http.MethodPatch, path, `{"display_name":"x"}`), http.StatusNotFound, "tenant-not-found")
 		refuses(t, p.call(t, token, http.MethodPut, path+"/status", `{"status":"archived"}`), http.StatusNotFound, "tenant-not-found")
+	}
+	if got := p.call(t, token, http.MethodGet, "/tenants/%00/certificate", ""); got.StatusCode != http.StatusNotFound {
+		t.Errorf("the certificate of a name that cannot be: %d %s", got.StatusCode, got.Text)
+	}
+	for _, name := range []string{`a\u0000b`, `a\nb`} {
+		refuses(t, p.call(t, token, http.MethodPost, "/tenants", `{"slug":"lines","display_name":"`+name+`"}`), http.StatusUnprocessableEntity, "validation")
+		refuses(t, p.call(t, token, http.MethodPatch, "/tenants/acme", `{"display_name":"`+name+`"}`), http.StatusUnprocessableEntity, "validation")
 	}
 	refuses(t, p.call(t, token, http.MethodPatch, "/tenants/_platforms", `{"display_name":"x"}`), http.StatusConflict, "conflict")
 	refuses(t, p.call(t, token, http.MethodPut, "/tenants/_platforms/status", `{"status":"suspended"}`), http.StatusConflict, "conflict")

@@ -130,6 +130,102 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// encoding/json takes a name in another case for the name. A secret under such a name would be stored as it is, and shown.
+func TestNamesAreSpelledAsTheyAre(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	org := testkit.Tenant(t, s, "acme")
+	refused := func(section, document, name string) {
+		t.Helper()
+		for _, patch := range []bool{false, true} {
+			_, err := write(t, s, org.ID, settings.Layer{}, settings.Change{Section: section, Document: []byte(document), Patch: patch})
+			if r, ok := errors.AsType[*settings.Refused](err); !ok || !cmp.Equal(r.Faults, []string{fmt.Sprintf("%s: unknown field %q", section, name)}) {
+				t.Errorf("%s: %v", document, err)
+			}
+		}
+	}
+	for _, f := range settings.Fields() {
+		names := strings.Split(f.Path, ".")
+		if strings.HasPrefix(f.Path, "branding.colors.") {
+			continue // The names of colours are looked at one by one.
+		}
+		for i := 1; i < len(names); i++ {
+			other := slices.Clone(names[1:])
+			other[i-1] = strings.ToUpper(other[i-1][:1]) + strings.ToLower(other[i-1][1:])
+			if other[i-1] == names[i] {
+				t.Fatalf("%s is as it was", f.Path)
+			}
+			document := "null"
+			for _, name := range slices.Backward(other) {
+				document = fmt.Sprintf("{%q: %s}", name, document)
+			}
+			refused(f.Section, document, other[i-1])
+		}
+	}
+	refused("branding", `{"colors": {"LIGHT": {"primary": "#111111"}}}`, "LIGHT")
+	refused("oidc", `{"resource_servers": [{"identifier": "urn:a"}, {"Identifier": "urn:b"}]}`, "Identifier")
+	if _, err := write(t, s, org.ID, settings.Layer{}, settings.Change{Section: "branding", Document: []byte(`{"colors": {"light": {"Primary": "#111111"}}}`)}); err == nil {
+		t.Error("a colour is taken in another case")
+	}
+	if rows := asked(t, s, org.ID); rows != 0 {
+		t.Errorf("%d sections are stored", rows)
+	}
+}
+
+func asked(t *testing.T, s *store.Store, id uuid.UUID) (sections int) {
+	t.Helper()
+	err := s.AskTenant(t.Context(), id, func(ctx context.Context, tx *store.Tx) error {
+		rows, err := tx.SettingsList(ctx, tx.Tenant())
+		sections = len(rows)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sections
+}
+
+// What the platform has set since, or an earlier release let it set, does not keep a tenant from changing something else.
+func TestFaultsOfThePlatformAreItsOwn(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s := db.Store(t)
+	org := testkit.Tenant(t, s, "acme")
+	change := func(platform settings.Layer, section, document string) error {
+		_, err := write(t, s, org.ID, platform, settings.Change{Section: section, Document: []byte(document), Patch: true})
+		return err
+	}
+	if err := change(settings.Layer{}, "application", `{"locales": {"default": "en", "available": ["en", "fr"]}}`); err != nil {
+		t.Fatal(err)
+	}
+	if err := change(settings.Layer{}, "application", `{"locales": {"default": null}}`); err != nil {
+		t.Fatal(err)
+	}
+	platform := shared(t, s, "application", `{"locales": {"default": "de", "available": ["de"]}}`)
+	if err := change(platform, "application", `{"title": "Acme"}`); err != nil {
+		t.Errorf("the title cannot be set: %v", err)
+	}
+	if err := change(platform, "application", `{"locales": {"default": "de"}}`); err == nil {
+		t.Error("a default of its own that is not available is taken")
+	}
+	if err := change(platform, "application", `{"locales": {"available": ["fr", "it"], "default": "es"}}`); err == nil {
+		t.Error("another contradiction is taken")
+	}
+	if got := effective(t, s, org.ID, platform).Application; got.Title != "Acme" || got.Locales.Default != "en" {
+		t.Errorf("the settings are %+v", got)
+	}
+	// A value that has to wait now, from before it did.
+	old := settings.LayerOf(tenant.DefaultID, map[string]map[string]any{"security": {"authentication": map[string]any{
+		"multi_factor": map[string]any{"totp": map[string]any{"issuer_name": "Example"}},
+	}}})
+	if err := change(old, "security", `{"authentication": {"session": {"bind_ip": true}}}`); err != nil {
+		t.Errorf("the session cannot be bound: %v", err)
+	}
+	if err := change(old, "security", `{"authentication": {"multi_factor": {"totp": {"issuer_name": "Acme"}}}}`); err == nil {
+		t.Error("what waits is taken")
+	}
+}
+
 // Of the words of an enum with a floor, a tenant may take those as strong as the platform's and stronger ones.
 func TestFloorOfWords(t *testing.T) {
 	t.Parallel()
@@ -456,7 +552,21 @@ func TestSecrets(t *testing.T) {
 			t.Errorf("%s holds the secret in clear", table)
 		}
 	}
-	change(`{"email": {"smtp_host": "mail2.acme.example", "smtp_password": "**masked**"}}`, false)
+	change(`{"email": {"smtp_host": "mail.acme.example", "from": "x@acme.example", "smtp_password": "**masked**"}}`, false)
+	holds(plain)
+	for _, elsewhere := range []string{
+		`{"email": {"smtp_host": "mail2.acme.example", "smtp_password": "**masked**"}}`, `{"email": {"smtp_host": "mail2.acme.example"}}`,
+		`{"email": {"smtp_host": ""}}`, `{"email": {"smtp_host": null}}`,
+	} {
+		_, err := write(t, s, acme.ID, settings.Layer{}, settings.Change{Section: "integrations", Document: []byte(elsewhere), Patch: true, Sealer: sealer(acme.ID)})
+		if refused, ok := errors.AsType[*settings.Refused](err); !ok ||
+			!cmp.Equal(refused.Faults, []string{"integrations.email.smtp_password must be given again or removed, because integrations.email.smtp_host changes"}) {
+			t.Errorf("%s takes the password along: %v", elsewhere, err)
+		}
+	}
+	change(`{"email": {"smtp_host": "mail2.acme.example", "smtp_password": "hunter22"}}`, true)
+	holds("hunter22")
+	change(`{"email": {"smtp_host": "mail.acme.example", "smtp_password": "`+plain+`"}}`, true)
 	holds(plain)
 	change(`{"email": {"smtp_port": 465}}`, true)
 	holds(plain)

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/mail"
@@ -265,6 +266,8 @@ func (o OIDC) validate(fault func(path, want string)) {
 		issuers[b.Issuer] = true
 		if (b.JWKSURI == "") == (len(b.JWKS) == 0) || !webLink(b.JWKSURI) {
 			fault(path, "must have either jwks_uri, an https URL, or jwks")
+		} else if len(b.JWKS) > 0 && !publicKeys(b.JWKS) {
+			fault(path+".jwks", "must be a JSON Web Key Set of public keys")
 		}
 		if !slices.Contains([]string{"", "id", "username", "email"}, b.Subject) {
 			fault(path+".subject", "must be id, username or email")
@@ -272,10 +275,23 @@ func (o OIDC) validate(fault func(path, want string)) {
 		if len(b.Scopes) > maxList || !every(b.Scopes, scopeName.MatchString) {
 			fault(path+".scopes", "must be at most 100 scopes without spaces")
 		}
-		if len(b.Clients) > maxList {
-			fault(path+".clients", "must be at most 100 clients")
+		if len(b.Clients) > maxList || !every(b.Clients, clientName) {
+			fault(path+".clients", "must be at most 100 clients, each of 1 to 255 characters on one line")
 		}
 	}
+}
+
+func clientName(id string) bool { return id != "" && line(id, 255) }
+
+// publicKeys reports whether document is a JSON Web Key Set (RFC 7517 section 5) in which no key is private or symmetric.
+func publicKeys(document json.RawMessage) bool {
+	var set struct {
+		Keys []map[string]any `json:"keys"`
+	}
+	if json.Unmarshal(document, &set) != nil || set.Keys == nil || bytes.Contains(document, []byte(`\u0000`)) {
+		return false
+	}
+	return !slices.ContainsFunc(set.Keys, func(key map[string]any) bool { return key["d"] != nil || key["k"] != nil })
 }
 
 // ResourceURI reports whether text can name a resource: an absolute URI without fragment (RFC 8707 section 2).

@@ -249,6 +249,7 @@ func TestValidateFeatures(t *testing.T) {
 	server := func(r settings.ResourceServer) edit {
 		return func(s *settings.Settings) { s.OIDC.ResourceServers = []settings.ResourceServer{r} }
 	}
+	const keysFault = "oidc.jwt_bearer_issuers[0].jwks must be a JSON Web Key Set of public keys"
 	issuer := func(b settings.JWTBearerIssuer) edit {
 		return func(s *settings.Settings) { s.OIDC.JWTBearerIssuers = []settings.JWTBearerIssuer{b} }
 	}
@@ -315,6 +316,16 @@ func TestValidateFeatures(t *testing.T) {
 		},
 		"an issuer with its keys":  {issuer(settings.JWTBearerIssuer{Issuer: "https://idp.example", JWKS: []byte(`{"keys":[]}`), Subject: "email"}), nil},
 		"an issuer with a key URL": {issuer(settings.JWTBearerIssuer{Issuer: "https://idp.example", JWKSURI: "https://idp.example/jwks"}), nil},
+		"an issuer with a number for keys": {
+			issuer(settings.JWTBearerIssuer{Issuer: "https://idp.example", JWKS: []byte("7")}), []string{keysFault},
+		},
+		"an issuer with a private key": {
+			issuer(settings.JWTBearerIssuer{Issuer: "https://idp.example", JWKS: []byte(`{"keys":[{"kty":"OKP","d":"AA"}]}`)}), []string{keysFault},
+		},
+		"an issuer with what no database takes": {
+			issuer(settings.JWTBearerIssuer{Issuer: "https://idp.example", JWKS: []byte(`{"keys":[{"kid":"\u0000"}]}`), Clients: []string{"a\x00b"}}),
+			[]string{"oidc.jwt_bearer_issuers[0].clients must be at most 100 clients, each of 1 to 255 characters on one line", keysFault},
+		},
 		"an issuer without keys": {
 			issuer(settings.JWTBearerIssuer{Issuer: "https://idp.example", Subject: "phone"}),
 			[]string{"oidc.jwt_bearer_issuers[0] must have either jwks_uri, an https URL, or jwks", "oidc.jwt_bearer_issuers[0].subject must be id, username or email"},

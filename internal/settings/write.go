@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -104,6 +106,9 @@ func Write(ctx context.Context, tx *store.Tx, platform Layer, c Change) (Written
 	if err != nil {
 		return Written{}, err
 	}
+	if faults := carried(c.Section, before, value); len(faults) > 0 {
+		return Written{}, invalid(faults...)
+	}
 	return put(ctx, tx, platform, own, c, value)
 }
 
@@ -121,6 +126,9 @@ func (c Change) parse(before map[string]any) (map[string]any, error) {
 	if value == nil {
 		value = map[string]any{}
 	}
+	if name := misspelt(reflect.TypeOf(new(Settings).Section(c.Section)), value); name != "" {
+		return nil, invalid(fmt.Sprintf("%s: unknown field %q", c.Section, name))
+	}
 	if err := seal(c.Section, value, before, c.Sealer); err != nil {
 		return nil, err
 	}
@@ -129,6 +137,63 @@ func (c Change) parse(before map[string]any) (map[string]any, error) {
 	}
 	prune(value) // What was checked is what is stored: a member may have been there twice.
 	return value, nil
+}
+
+// misspelt returns a member that is not spelled as t has it. encoding/json takes smtp_Password for smtp_password, and nothing else here
+// does: it would neither be sealed, masked nor heeded.
+func misspelt(t reflect.Type, node any) string {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch node := node.(type) {
+	case map[string]any:
+		if t.Kind() != reflect.Struct {
+			return "" // a palette, whose names are checked as such, or JSON of somebody else's
+		}
+		spelled := map[string]reflect.Type{}
+		for sf := range t.Fields() {
+			name, _, _ := strings.Cut(sf.Tag.Get("json"), ",")
+			spelled[name] = sf.Type
+		}
+		for _, name := range slices.Sorted(maps.Keys(node)) {
+			inner, ok := spelled[name]
+			if !ok {
+				return name
+			}
+			if name := misspelt(inner, node[name]); name != "" {
+				return name
+			}
+		}
+	case []any:
+		if t.Kind() != reflect.Slice {
+			return ""
+		}
+		for _, element := range node {
+			if name := misspelt(t.Elem(), element); name != "" {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// carried finds secrets that would stay while what they are for changes: whoever may change a server must not be able to have the
+// password sent to one of their own.
+func carried(section string, before, after map[string]any) (faults []string) {
+	for i := range all {
+		f := &all[i]
+		if f.Section != section || f.Kind != Secret || f.With == "" {
+			continue
+		}
+		was, had := find(before, f.Path)
+		is, has := find(after, f.Path)
+		old, _ := find(before, f.With)
+		current, _ := find(after, f.With)
+		if had && has && was == is && !sameJSON(old, current) {
+			faults = append(faults, f.Path+" must be given again or removed, because "+f.With+" changes")
+		}
+	}
+	return faults
 }
 
 // patched merges a patch into target, which it changes (RFC 7396 section 2).
@@ -150,7 +215,7 @@ func patched(target, patch map[string]any) map[string]any {
 
 // put checks what a section would make of the settings and stores it.
 func put(ctx context.Context, tx *store.Tx, platform, own Layer, c Change, value map[string]any) (Written, error) {
-	if err := check(platform, own.with(c.Section, value), c.Section); err != nil {
+	if err := check(platform, own, c.Section, value); err != nil {
 		return Written{}, err
 	}
 	document, err := json.Marshal(value)
@@ -191,19 +256,57 @@ func put(ctx context.Context, tx *store.Tx, platform, own Layer, c Change, value
 	return Written{Version: version, Revision: revision}, err
 }
 
-// check refuses a layer whose section is not valid or is beyond the limits.
-func check(platform, own Layer, section string) error {
+// check refuses to replace a section of own by value if that is not valid or is beyond the limits.
+func check(platform, own Layer, section string, value map[string]any) error {
+	next := own.with(section, value)
+	faults, violations, err := wrongs(platform, next, section)
+	if err != nil {
+		return err
+	}
+	if len(faults) > 0 && own.Owner != tenant.DefaultID {
+		// What the platform has set since, or may not set any more, is no fault of a tenant that does not say a word about it.
+		old, _, err := wrongs(platform, own, section)
+		if err != nil {
+			return err
+		}
+		faults = slices.DeleteFunc(faults, func(fault string) bool {
+			path, _, _ := strings.Cut(fault, " ")
+			_, said := find(value, path)
+			return !said && slices.Contains(old, fault)
+		})
+	}
+	switch {
+	case len(faults) > 0:
+		// Whoever corrects what is not valid hears at once of what is not allowed.
+		for _, v := range violations {
+			faults = append(faults, v.Message)
+		}
+		return invalid(faults...)
+	case len(violations) > 0:
+		said := make([]string, len(violations))
+		for i, v := range violations {
+			said[i] = v.Message
+		}
+		return &Refused{
+			problem:    problem.New(problem.Invalid, "constraint_violation", "The platform does not allow this: "+strings.Join(said, "; ")+"."),
+			Violations: violations,
+		}
+	}
+	return nil
+}
+
+// wrongs finds what is not valid in a section, and what is beyond the limits.
+func wrongs(platform, own Layer, section string) (faults []string, violations []Violation, err error) {
 	shared := own.Owner == tenant.DefaultID
 	if shared {
 		platform, own = own, Layer{}
 	}
-	var violations []Violation
 	asked := Default() // what the settings would be if there were no limits
 	for i := range all {
 		f := &all[i]
 		base, err := f.resolve(platform, Layer{})
 		if err != nil {
-			return fmt.Errorf("put settings: %w", err)
+			return nil, nil, fmt.Errorf("put settings: %w", err)
 		}
 		r := base
 		if value, said := own.value(f); said && !f.PlatformOnly {
@@ -224,29 +327,12 @@ func check(platform, own Layer, section string) error {
 			continue
 		}
 		if err := f.set(&asked, r.value); err != nil {
-			return invalid(f.Path + " has the wrong type")
+			return nil, nil, invalid(f.Path + " has the wrong type")
 		}
 	}
 	unknownColors(&asked, platform, own)
-	faults := slices.DeleteFunc(asked.Validate(), func(fault string) bool { return !strings.HasPrefix(fault, section+".") })
-	switch {
-	case len(faults) > 0:
-		// Whoever corrects what is not valid hears at once of what is not allowed.
-		for _, v := range violations {
-			faults = append(faults, v.Message)
-		}
-		return invalid(faults...)
-	case len(violations) > 0:
-		said := make([]string, len(violations))
-		for i, v := range violations {
-			said[i] = v.Message
-		}
-		return &Refused{
-			problem:    problem.New(problem.Invalid, "constraint_violation", "The platform does not allow this: "+strings.Join(said, "; ")+"."),
-			Violations: violations,
-		}
-	}
-	return nil
+	faults = slices.DeleteFunc(asked.Validate(), func(fault string) bool { return !strings.HasPrefix(fault, section+".") })
+	return faults, violations, nil
 }
 
 // unknownColors puts the colours that no field stands for into s, so that they are found out.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -26,7 +27,7 @@ var (
 	ErrDomainTaken  = problem.New(problem.Conflict, "domain_taken", "Another tenant uses this domain.")
 	ErrDomainFormat = problem.New(problem.Invalid, "domain_format", "Domain must be a hostname without a scheme, port, or path.")
 	ErrProtected    = problem.New(problem.Forbidden, "tenant_protected", "The platform's own tenant cannot be changed.")
-	ErrDisplayName  = problem.New(problem.Invalid, "display_name_length", "A display name is 1 to 255 characters.")
+	ErrDisplayName  = problem.New(problem.Invalid, "display_name_length", "A display name is 1 to 255 characters on one line.")
 )
 
 // maxDisplayName is the most characters of a display name.
@@ -61,7 +62,7 @@ func (n *New) normalise() error {
 		return ErrSlugReserved
 	case !slugFormat.MatchString(n.Slug) && n.Slug != PlatformsSlug:
 		return ErrSlugFormat
-	case n.DisplayName == "" || utf8.RuneCountInString(n.DisplayName) > maxDisplayName:
+	case !validDisplayName(n.DisplayName):
 		return ErrDisplayName
 	}
 	return nil
@@ -143,8 +144,19 @@ func claim(ctx context.Context, tx *store.PlatformTx, kind, value string, id uui
 	return nil
 }
 
+// validDisplayName takes what stands in one line: no line breaks, and no characters that turn the direction of what follows.
+func validDisplayName(name string) bool {
+	bad := func(r rune) bool {
+		return r == utf8.RuneError || unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp) || unicode.Is(unicode.Bidi_Control, r)
+	}
+	return name != "" && utf8.RuneCountInString(name) <= maxDisplayName && !strings.ContainsFunc(name, bad)
+}
+
 // BySlug finds a tenant for the platform, whatever its status. ErrUnknown: none.
 func BySlug(ctx context.Context, s *store.Store, slug string) (Tenant, error) {
+	if !ValidSlug(slug) {
+		return Tenant{}, ErrUnknown
+	}
 	var row control.Tenant
 	err := s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) (err error) {
 		row, err = tx.TenantBySlug(ctx, slug)

@@ -105,6 +105,12 @@ func TestDisplayNames(t *testing.T) {
 		{"", tenant.ErrDisplayName},
 		{"   ", tenant.ErrDisplayName},
 		{strings.Repeat("é", 256), tenant.ErrDisplayName},
+		{"a\nb", tenant.ErrDisplayName},
+		{"a\x00b", tenant.ErrDisplayName},
+		{"a\u2028b", tenant.ErrDisplayName},
+		{"\u202eb", tenant.ErrDisplayName},
+		{"a\xff", tenant.ErrDisplayName},
+		{"می\u200cروم ✈️", nil},
 	} {
 		_, err := tenant.Create(t.Context(), s, tenant.New{Slug: fmt.Sprintf("name%d", i), DisplayName: tt.name})
 		if !errors.Is(err, tt.want) {

@@ -318,6 +318,9 @@ func finish(ctx context.Context, s *store.Store, c Certificate, sign func(contex
 
 // Certificates are those of a removed tenant, by its id or its slug, the last first: signed, as they stand in the platform's trail.
 func Certificates(ctx context.Context, s *store.Store, name string) ([]string, error) {
+	if !ValidSlug(name) {
+		return nil, nil
+	}
 	home, err := BySlug(ctx, s, PlatformsSlug)
 	if err != nil {
 		return nil, err

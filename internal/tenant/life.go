@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"parako/internal/dbsqlc/control"
 	"parako/internal/problem"
@@ -53,7 +52,7 @@ func Update(ctx context.Context, s *store.Store, slug string, c Changes) (Tenant
 	detail := map[string]string{}
 	if c.DisplayName != nil {
 		name := strings.TrimSpace(*c.DisplayName)
-		if name == "" || utf8.RuneCountInString(name) > maxDisplayName {
+		if !validDisplayName(name) {
 			return Tenant{}, ErrDisplayName
 		}
 		c.DisplayName, detail["display_name"] = &name, name
