@@ -108,7 +108,7 @@ func domainPrimary(ctx context.Context, p *process, args []string) error {
 		if (c.domain == "") != *none {
 			return p.misuse(flags, "give --domain or --none")
 		}
-		t, err := c.SetPrimaryDomain(ctx, c.tenant.ID, c.domain, audit.Operator(operator))
+		t, err := c.SetPrimaryDomain(ctx, c.tenant.ID, c.domain, nil, audit.Operator(operator))
 		if err != nil {
 			return err
 		}

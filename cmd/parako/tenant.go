@@ -143,7 +143,7 @@ func tenantQuota(ctx context.Context, p *process, args []string) error {
 	if err != nil {
 		return err
 	}
-	if t, err = tenant.SetQuota(ctx, s, t.Slug, q, operator); err != nil {
+	if t, err = tenant.SetQuota(ctx, s, t.Slug, q, nil, operator); err != nil {
 		return err
 	}
 	return p.printTenant(*asJSON, t)

@@ -91,7 +91,7 @@ func tenantRestore(ctx context.Context, p *process, args []string) error {
 	if err != nil {
 		return err
 	}
-	if t, err = tenant.Restore(ctx, s, t.Slug, operator); err != nil {
+	if t, err = tenant.Restore(ctx, s, t.Slug, nil, operator); err != nil {
 		return err
 	}
 	return p.printTenant(*asJSON, t)

@@ -49,7 +49,7 @@ func (h *Handler) mountDomains(a huma.API) {
 		id: "setTenantPrimaryDomain", method: http.MethodPut, path: "/tenants/{slug}/primary-domain", summary: "Move a tenant's issuer to a domain",
 		description: "The domain is one of the tenant's that is verified; null: the tenant's host below the base domain. Applications have to be " +
 			"configured with the new issuer; tokens and sessions of the old host count no more.",
-		refusals: []*Problem{refuse(tenant.ErrDomainPending)},
+		refusals: []*Problem{refuse(tenant.ErrDomainPending), stale()},
 	}), h.setPrimaryDomain)
 }
 
@@ -123,6 +123,7 @@ func (h *Handler) onDomain(ctx context.Context, in OneDomainInput, do func(tenan
 
 type primaryDomainInput struct {
 	OneTenantInput
+	Conditional
 	Body struct {
 		Domain *string `json:"domain" doc:"The host name; null: none." example:"login.acme.example"`
 	}
@@ -130,7 +131,7 @@ type primaryDomainInput struct {
 
 func (h *Handler) setPrimaryDomain(ctx context.Context, in *primaryDomainInput) (*Single[Tenant], error) {
 	who := callerOf(ctx)
-	t, err := tenant.BySlug(ctx, h.deps.Store, strings.ToLower(in.Slug))
+	t, err := h.expect(ctx, in.Slug, in.Conditional)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +141,7 @@ func (h *Handler) setPrimaryDomain(ctx context.Context, in *primaryDomainInput) 
 			return nil, tenant.ErrDomainFormat // Only null says that there is to be none.
 		}
 	}
-	if t, err = h.deps.Domains.SetPrimaryDomain(ctx, t.ID, name, audit.Operator(who.operator())); err != nil {
+	if t, err = h.deps.Domains.SetPrimaryDomain(ctx, t.ID, name, in.at(t.Revision), audit.Operator(who.operator())); err != nil {
 		return nil, err
 	}
 	tell(who, t, map[string]string{"domain": t.Domain})

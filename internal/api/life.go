@@ -26,14 +26,14 @@ func (h *Handler) mountLife(a huma.API) {
 		summary: "Delete a tenant", description: "Has an archived tenant erased with everything it has, after delete_after, within seconds to minutes. " +
 			"Until then it can be restored. What remains is a certificate.",
 		refusals: []*Problem{
-			missing, refuse(tenant.ErrNotArchived), newProblem(http.StatusPreconditionFailed, "precondition-failed", tenant.ErrRevision.Message),
+			missing, refuse(tenant.ErrNotArchived), stale(),
 			errConfirm,
 		},
 	}, h.deleteTenant)
 	register(h, a, operation{
 		id: "restoreTenant", method: http.MethodPost, path: "/tenants/{slug}/restore", scope: tenantsWrite, limit: ratelimit.APIWrite(), status: http.StatusOK,
 		summary: "Restore a tenant that is to be deleted", description: "The tenant stays archived.",
-		refusals: []*Problem{missing, refuse(tenant.ErrNotDeleting)},
+		refusals: []*Problem{missing, refuse(tenant.ErrNotDeleting), stale()},
 	}, h.restoreTenant)
 	register(h, a, operation{
 		id: "getDeletionCertificate", method: http.MethodGet, path: "/tenants/{slug}/certificate", scope: tenantsRead, limit: ratelimit.APIRead(), status: http.StatusOK,
@@ -79,9 +79,18 @@ func (h *Handler) deleteTenant(ctx context.Context, in *deleteTenantInput) (*Sin
 	return h.answerTenant(t), nil
 }
 
-func (h *Handler) restoreTenant(ctx context.Context, in *OneTenantInput) (*Single[Tenant], error) {
+type restoreInput struct {
+	OneTenantInput
+	Conditional
+}
+
+func (h *Handler) restoreTenant(ctx context.Context, in *restoreInput) (*Single[Tenant], error) {
 	who := callerOf(ctx)
-	t, err := tenant.Restore(ctx, h.deps.Store, strings.ToLower(in.Slug), who.operator())
+	t, err := h.expect(ctx, in.Slug, in.Conditional)
+	if err != nil {
+		return nil, err
+	}
+	t, err = tenant.Restore(ctx, h.deps.Store, t.Slug, in.at(t.Revision), who.operator())
 	if err != nil {
 		return nil, err
 	}

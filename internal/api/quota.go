@@ -35,7 +35,7 @@ func (h *Handler) mountQuota(a huma.API) {
 	}, h.getQuota)
 	write := operation{
 		path: path, scope: tenantsWrite, limit: ratelimit.APIWrite(), status: http.StatusOK, refusals: []*Problem{
-			missing, refuse(tenant.ErrProtected), invalid(FieldError{Field: "users", Message: "expected number >= 0"}),
+			missing, refuse(tenant.ErrProtected), stale(), invalid(FieldError{Field: "users", Message: "expected number >= 0"}),
 		},
 	}
 	put, patch := write, write
@@ -100,16 +100,11 @@ func recast(from, to any) error {
 
 type quotaInput struct {
 	OneTenantInput
+	Conditional
 	Body QuotaChange
 }
 
-type answeredQuota struct {
-	Body struct {
-		Data TenantQuota `json:"data"`
-	}
-}
-
-func (h *Handler) getQuota(ctx context.Context, in *OneTenantInput) (*answeredQuota, error) {
+func (h *Handler) getQuota(ctx context.Context, in *OneTenantInput) (*Single[TenantQuota], error) {
 	t, err := tenant.BySlug(ctx, h.deps.Store, strings.ToLower(in.Slug))
 	if err != nil {
 		return nil, err
@@ -117,33 +112,37 @@ func (h *Handler) getQuota(ctx context.Context, in *OneTenantInput) (*answeredQu
 	return h.showQuota(ctx, t)
 }
 
-func (h *Handler) showQuota(ctx context.Context, t tenant.Tenant) (*answeredQuota, error) {
-	out := &answeredQuota{}
+func (h *Handler) showQuota(ctx context.Context, t tenant.Tenant) (*Single[TenantQuota], error) {
+	out := &Single[TenantQuota]{ETag: etag(t.ID, t.Revision)}
 	out.Body.Data.Quota = t.Quota
 	var err error
 	out.Body.Data.Usage, err = platform.Usage(ctx, h.deps.Store, t.ID)
 	return out, err
 }
 
-func (h *Handler) putQuota(ctx context.Context, in *quotaInput) (*answeredQuota, error) {
+func (h *Handler) putQuota(ctx context.Context, in *quotaInput) (*Single[TenantQuota], error) {
 	whole, err := in.Body.whole()
 	if err != nil {
 		return nil, err
 	}
-	return h.setQuota(ctx, in.Slug, whole)
+	return h.setQuota(ctx, in, whole)
 }
 
-func (h *Handler) patchQuota(ctx context.Context, in *quotaInput) (*answeredQuota, error) {
-	return h.setQuota(ctx, in.Slug, in.Body)
+func (h *Handler) patchQuota(ctx context.Context, in *quotaInput) (*Single[TenantQuota], error) {
+	return h.setQuota(ctx, in, in.Body)
 }
 
-func (h *Handler) setQuota(ctx context.Context, slug string, change QuotaChange) (*answeredQuota, error) {
+func (h *Handler) setQuota(ctx context.Context, in *quotaInput, change QuotaChange) (*Single[TenantQuota], error) {
 	who := callerOf(ctx)
+	before, err := h.expect(ctx, in.Slug, in.Conditional)
+	if err != nil {
+		return nil, err
+	}
 	quota, err := change.quota()
 	if err != nil {
 		return nil, err
 	}
-	t, err := tenant.SetQuota(ctx, h.deps.Store, strings.ToLower(slug), quota, who.operator())
+	t, err := tenant.SetQuota(ctx, h.deps.Store, before.Slug, quota, in.at(before.Revision), who.operator())
 	if err != nil {
 		return nil, err
 	}

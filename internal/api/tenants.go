@@ -42,7 +42,6 @@ func (h *Handler) mountTenants(a huma.API) {
 	missing := newProblem(http.StatusNotFound, "tenant-not-found", tenant.ErrUnknown.Message)
 	invalidName := invalid(FieldError{Field: "display_name", Message: tenant.ErrDisplayName.Message})
 	taken := newProblem(http.StatusConflict, "conflict", tenant.ErrSlugTaken.Message)
-	stale := newProblem(http.StatusPreconditionFailed, "precondition-failed", tenant.ErrRevision.Message)
 	protected := newProblem(http.StatusConflict, "conflict", tenant.ErrProtected.Message)
 	register(h, a, operation{
 		id: "listTenants", method: http.MethodGet, path: "/tenants", scope: tenantsRead, limit: ratelimit.APIRead(), status: http.StatusOK, paged: true,
@@ -62,13 +61,13 @@ func (h *Handler) mountTenants(a huma.API) {
 	register(h, a, operation{
 		id: "changeTenant", method: http.MethodPatch, path: "/tenants/{slug}", scope: tenantsWrite, limit: ratelimit.APIWrite(), status: http.StatusOK,
 		summary: "Change a tenant", description: "Changes what the body names and leaves the rest. The platform's own tenant cannot be changed.",
-		refusals: []*Problem{missing, protected, stale, invalidName, refuse(tenant.ErrIssuerTaken)},
+		refusals: []*Problem{missing, protected, stale(), invalidName, refuse(tenant.ErrIssuerTaken)},
 	}, h.changeTenant)
 	register(h, a, operation{
 		id: "setTenantStatus", method: http.MethodPut, path: "/tenants/{slug}/status", scope: tenantsWrite, limit: ratelimit.APIWrite(), status: http.StatusOK,
 		summary: "Suspend, archive or reactivate a tenant", description: "Every server acts on the new status within 5 seconds. " +
 			"A tenant that is not active is refused everything, its people, its applications and this API included.",
-		refusals: []*Problem{missing, protected, stale, invalid(FieldError{Field: "status", Message: "expected value to be one of \"active, suspended, archived\""})},
+		refusals: []*Problem{missing, protected, stale(), invalid(FieldError{Field: "status", Message: "expected value to be one of \"active, suspended, archived\""})},
 	}, h.setTenantStatus)
 }
 
@@ -211,6 +210,11 @@ func (h *Handler) setTenantStatus(ctx context.Context, in *setTenantStatusInput)
 	}
 	tell(who, t, detail)
 	return h.answerTenant(t), nil
+}
+
+// stale is what a change is answered with whose If-Match is out of date.
+func stale() *Problem {
+	return newProblem(http.StatusPreconditionFailed, "precondition-failed", tenant.ErrRevision.Message)
 }
 
 // expect finds the tenant that is to be changed, in the state that the caller expects.

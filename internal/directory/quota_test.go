@@ -22,7 +22,7 @@ func TestQuotaOfUsers(t *testing.T) {
 	acme, globex := testkit.Tenant(t, s, "acme"), testkit.Tenant(t, s, "globex")
 	const most, more = 3, 8
 	for slug, n := range map[string]int32{"acme": most, "globex": tenant.Unlimited} {
-		if _, err := tenant.SetQuota(t.Context(), s, slug, tenant.Quota{Users: &n}, "test"); err != nil {
+		if _, err := tenant.SetQuota(t.Context(), s, slug, tenant.Quota{Users: &n}, nil, "test"); err != nil {
 			t.Fatal(err)
 		}
 	}

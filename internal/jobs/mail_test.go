@@ -175,7 +175,7 @@ func TestMailBeyondTheQuota(t *testing.T) {
 	w := newWorld(t, testkit.NewDB(t))
 	box, proven, _ := w.post(t)
 	one := int32(1)
-	if _, err := tenant.SetQuota(t.Context(), w.store, w.org.Slug, tenant.Quota{MailsPerHour: &one}, "test"); err != nil {
+	if _, err := tenant.SetQuota(t.Context(), w.store, w.org.Slug, tenant.Quota{MailsPerHour: &one}, nil, "test"); err != nil {
 		t.Fatal(err)
 	}
 	w.letter(t, proven)

@@ -146,7 +146,7 @@ func (h *Handler) answerDomain(c echo.Context, what string, do func(context.Cont
 // platformSetPrimary moves a tenant's issuer to a host name.
 func (h *Handler) platformSetPrimary(c echo.Context) error {
 	return h.answerDomain(c, "primary", func(ctx context.Context, t tenant.Tenant, name string, by audit.Party) error {
-		_, err := h.platform.Domains.SetPrimaryDomain(ctx, t.ID, name, by)
+		_, err := h.platform.Domains.SetPrimaryDomain(ctx, t.ID, name, nil, by)
 		return err
 	})
 }

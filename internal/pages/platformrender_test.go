@@ -47,12 +47,18 @@ func platformSamples() map[string]sample {
 		},
 		"quota": func(r *Renderer, w io.Writer, s Shell) error {
 			return r.Quota(w, QuotaView{
-				PlatformShell: operator(s, true), Name: "Acme", Action: "/platform/tenants/acme/quota", BackURL: "/platform/tenants/acme", Wrong: true,
+				PlatformShell: operator(s, true), Name: "Acme", Action: "/platform/tenants/acme/quota", BackURL: "/platform/tenants/acme", Wrong: true, Revision: 7,
 				Quotas: []QuotaItem{
 					{Name: "users", Most: "100", Used: 12, MostValue: 2147483647},
 					{Name: "clients", Most: "-1", Wrong: true, MostValue: 2147483647},
 					{Name: "requests_per_second", Rate: true, LeastValue: 1, MostValue: 1000000},
 				},
+			})
+		},
+		"quota_stale": func(r *Renderer, w io.Writer, s Shell) error {
+			return r.Quota(w, QuotaView{
+				PlatformShell: operator(s, true), Name: "Acme", Action: "/platform/tenants/acme/quota", BackURL: "/platform/tenants/acme", Revision: 8, Stale: true,
+				Quotas: []QuotaItem{{Name: "users", Most: "100", Now: "50", Used: 12, MostValue: 2147483647}, {Name: "clients", Most: "5", MostValue: 2147483647}},
 			})
 		},
 		"domains": func(r *Renderer, w io.Writer, s Shell) error {

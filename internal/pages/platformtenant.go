@@ -36,6 +36,10 @@ func (h *Handler) platformEdit(c echo.Context) error {
 	if err != nil || done {
 		return err
 	}
+	// Another issuer needs it. Asked before anything is typed, nothing that was typed is lost.
+	if done, err = h.fresh(c, v, tenantURL(t.Slug)+"/edit"); err != nil || done {
+		return err
+	}
 	return h.showEdit(c, http.StatusOK, t, EditTenantView{PlatformShell: h.platformShell(c, v), Name: t.DisplayName, Issuer: t.IssuerURL})
 }
 
@@ -73,6 +77,9 @@ func (h *Handler) platformUpdate(c echo.Context) error {
 	}
 	changes := tenant.Changes{DisplayName: &view.Name, Base: h.platform.Base, Revision: &seen, Operator: v.operator()}
 	if view.Issuer != t.IssuerURL {
+		if done, err = h.fresh(c, v, tenantURL(t.Slug)+"/edit"); err != nil || done {
+			return err
+		}
 		changes.IssuerURL = &view.Issuer
 	}
 	_, err = tenant.Update(c.Request().Context(), h.platform.Store, t.Slug, changes)
@@ -130,7 +137,10 @@ func (h *Handler) showQuota(c echo.Context, status int, v visit, t tenant.Tenant
 	if err != nil {
 		return err
 	}
-	view := QuotaView{PlatformShell: h.platformShell(c, v), Name: t.DisplayName, Action: tenantURL(t.Slug) + "/quota", BackURL: tenantURL(t.Slug)}
+	view := QuotaView{
+		PlatformShell: h.platformShell(c, v), Name: t.DisplayName, Action: tenantURL(t.Slug) + "/quota", BackURL: tenantURL(t.Slug), Revision: t.Revision,
+		Stale: status == http.StatusConflict,
+	}
 	for _, q := range quotas {
 		item := QuotaItem{Name: q.name, Rate: q.used == nil, LeastValue: q.least, MostValue: q.most}
 		if !item.Rate {
@@ -138,6 +148,9 @@ func (h *Handler) showQuota(c echo.Context, status int, v visit, t tenant.Tenant
 		}
 		if most := *q.of(&t.Quota); most != nil {
 			item.Most = strconv.Itoa(int(*most))
+		}
+		if view.Stale {
+			item.Now = item.Most
 		}
 		if text, sent := typed[q.name]; sent {
 			_, ok := q.read(text)
@@ -168,11 +181,16 @@ func (h *Handler) platformSetQuota(c echo.Context) error {
 		return err
 	}
 	typed := posted(c)
+	seen, err := strconv.ParseInt(typed["revision"], 10, 64)
+	if err != nil {
+		seen = -1 // It is out of date, whatever it is.
+	}
 	var change tenant.Quota
 	for _, q := range quotas {
 		text, sent := typed[q.name]
 		most, ok := q.read(text)
 		if !ok {
+			t.Revision = seen
 			return h.showQuota(c, http.StatusUnprocessableEntity, v, t, typed)
 		}
 		is := int32(tenant.Unlimited)
@@ -183,10 +201,18 @@ func (h *Handler) platformSetQuota(c echo.Context) error {
 			*q.of(&change) = &most
 		}
 	}
-	if change != (tenant.Quota{}) {
-		if _, err := tenant.SetQuota(c.Request().Context(), h.platform.Store, t.Slug, change, v.operator()); err != nil {
+	if change == (tenant.Quota{}) {
+		return redirect(c, tenantURL(t.Slug)+"/quota")
+	}
+	_, err = tenant.SetQuota(c.Request().Context(), h.platform.Store, t.Slug, change, &seen, v.operator())
+	if errors.Is(err, tenant.ErrRevision) {
+		if t, err = h.tenantOf(c); err != nil {
 			return err
 		}
+		return h.showQuota(c, http.StatusConflict, v, t, typed)
+	}
+	if err != nil {
+		return err
 	}
 	return redirect(c, tenantURL(t.Slug)+"/quota")
 }
@@ -238,7 +264,7 @@ func (h *Handler) platformDelete(c echo.Context) error {
 	}
 	form, ctx := c.Request().PostForm, c.Request().Context()
 	if form.Get("do") == "restore" {
-		if _, err = tenant.Restore(ctx, h.platform.Store, t.Slug, v.operator()); err == nil {
+		if _, err = tenant.Restore(ctx, h.platform.Store, t.Slug, nil, v.operator()); err == nil {
 			return redirect(c, tenantURL(t.Slug))
 		}
 	} else {

@@ -238,14 +238,17 @@ func (v SetupView) Wrong() bool {
 type QuotaView struct {
 	PlatformShell
 	Name, Action, BackURL string
-	Wrong                 bool
-	Quotas                []QuotaItem
+	Revision              int64
+	// Stale reports that somebody else changed the tenant meanwhile; the items then say what is so now.
+	Stale, Wrong bool
+	Quotas       []QuotaItem
 }
 
 // QuotaItem is a bound and what there is.
 type QuotaItem struct {
 	Name  string
 	Most  string // "" is any number
+	Now   string // what is so, when the view is stale
 	Used  int64
 	Rate  bool // there is no Used
 	Wrong bool

@@ -51,7 +51,9 @@ func TestAPIDomains(t *testing.T) {
 	awaitStatus(t, a, "http://"+host+"/oidc/v1/jwks", http.StatusOK)
 	refuses(t, p.call(t, token, http.MethodPost, all, `{"domain":"`+host+`"}`), http.StatusConflict, "conflict")
 
-	moved := done(t, p.call(t, token, http.MethodPut, "/tenants/acme/primary-domain", `{"domain":"`+host+`"}`), http.StatusOK)
+	tag := p.call(t, token, http.MethodGet, "/tenants/acme", "").Header.Get("ETag")
+	refuses(t, p.call(t, token, http.MethodPut, "/tenants/acme/primary-domain", `{"domain":"`+host+`"}`, "If-Match", `"stale"`), http.StatusPreconditionFailed, "precondition-failed")
+	moved := done(t, p.call(t, token, http.MethodPut, "/tenants/acme/primary-domain", `{"domain":"`+host+`"}`, "If-Match", tag), http.StatusOK)
 	if d := moved.data(); d["domain"] != host || d["issuer_url"] != "http://"+host+"/oidc/v1" {
 		t.Errorf("moved: %s", moved.Text)
 	}

@@ -86,7 +86,8 @@ func TestAPIDeletion(t *testing.T) {
 	refuses(t, p.call(t, token, http.MethodPut, one+"/status", `{"status":"active"}`), http.StatusConflict, "conflict")
 	refuses(t, p.call(t, token, http.MethodPost, "/tenants/globex/restore", ""), http.StatusConflict, "conflict")
 	refuses(t, p.call(t, token, http.MethodPost, "/tenants/nobody/restore", ""), http.StatusNotFound, "tenant-not-found")
-	restored := done(t, p.call(t, token, http.MethodPost, one+"/restore", ""), http.StatusOK)
+	refuses(t, p.call(t, token, http.MethodPost, one+"/restore", "", "If-Match", fresh), http.StatusPreconditionFailed, "precondition-failed")
+	restored := done(t, p.call(t, token, http.MethodPost, one+"/restore", "", "If-Match", asked.Header.Get("ETag")), http.StatusOK)
 	if _, said := restored.data()["delete_after"]; said || restored.data()["status"] != "archived" {
 		t.Errorf("restored: %s", restored.Text)
 	}
@@ -203,5 +204,15 @@ func TestAPIQuota(t *testing.T) {
 	trail := a.DB.Ask(t, a.Acme.ID, "SELECT actor_id || ' ' || detail::text FROM parako.audit_events WHERE type = 'tenant.quota_changed' ORDER BY occurred_at, id")
 	if len(trail) != 7 || !strings.HasPrefix(trail[0], "api:"+p.client.ID+" ") || !strings.Contains(trail[0], `"users": "5"`) {
 		t.Errorf("the trail: %q", trail)
+	}
+
+	for _, method := range []string{http.MethodPut, http.MethodPatch} {
+		refuses(t, p.call(t, token, method, one, `{"users":1}`, "If-Match", `"stale"`), http.StatusPreconditionFailed, "precondition-failed")
+		tag := p.call(t, token, http.MethodGet, one, "").Header.Get("ETag")
+		set := done(t, p.call(t, token, method, one, `{"users":1}`, "If-Match", tag), http.StatusOK)
+		if now := set.Header.Get("ETag"); tag == "" || now == tag || now != p.call(t, token, http.MethodGet, "/tenants/acme", "").Header.Get("ETag") {
+			t.Errorf("%s answers with ETag %q after %q", method, now, tag)
+		}
+		refuses(t, p.call(t, token, method, one, `{"users":2}`, "If-Match", tag), http.StatusPreconditionFailed, "precondition-failed")
 	}
 }

@@ -57,7 +57,7 @@ func prove(t *testing.T, a *app.App, dns *testkit.DNS, org app.Tenant, host stri
 func makePrimary(t *testing.T, a *app.App, org app.Tenant, host string) app.Tenant {
 	t.Helper()
 	r := domainsOf(t, a)
-	moved, err := r.SetPrimaryDomain(t.Context(), org.ID, host, audit.Operator("test"))
+	moved, err := r.SetPrimaryDomain(t.Context(), org.ID, host, nil, audit.Operator("test"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,7 +116,7 @@ func BenchmarkFairShare(b *testing.B) {
 		"shares":    func(*testing.B, *app.App) {},
 		"shares and a quota": func(b *testing.B, a *app.App) {
 			b.Helper()
-			if _, err := tenant.SetQuota(b.Context(), a.Store, a.Acme.Slug, tenant.Quota{RequestsPerSecond: &twenty}, "test"); err != nil {
+			if _, err := tenant.SetQuota(b.Context(), a.Store, a.Acme.Slug, tenant.Quota{RequestsPerSecond: &twenty}, nil, "test"); err != nil {
 				b.Fatal(err)
 			}
 		},

@@ -112,6 +112,21 @@ func TestPlatformEditsATenant(t *testing.T) {
 		taken := p.post(t, edit, "display_name", "Kept", "issuer_url", strings.Replace(p.Globex.Issuer, "/oidc/v1", "", 1), "revision", seen)
 		at(t, taken, http.StatusUnprocessableEntity, edit, `id="issuer-error"`, "another tenant")
 	})
+	t.Run("an issuer is changed by somebody who has just signed in", func(t *testing.T) {
+		page := p.get(t, edit)
+		p.Superuser(t, "UPDATE parako.sessions SET auth_time = auth_time - interval '16 minutes' WHERE user_id = $1", olga.ID)
+		for _, resp := range []app.Response{
+			p.get(t, edit), p.post(t, edit, "display_name", "Typed", "issuer_url", "https://other.example", "revision", version(t, page)),
+		} {
+			if place := resp.Header.Get("Location") + resp.Request.URL.Path; !strings.Contains(place, "/oidc/v1/interaction/") {
+				t.Fatalf("%d at %q, want the sign-in", resp.StatusCode, place)
+			}
+		}
+		if now := p.refreshed(t, "acme"); now.IssuerURL != "https://typed.example" {
+			t.Errorf("the issuer is %s", now.IssuerURL)
+		}
+		p.Superuser(t, "UPDATE parako.sessions SET auth_time = auth_time + interval '16 minutes' WHERE user_id = $1", olga.ID)
+	})
 	t.Run("the platform's own tenant is not edited", func(t *testing.T) {
 		own := "/platform/tenants/_platforms/edit"
 		at(t, p.get(t, own), http.StatusForbidden, own)
@@ -318,11 +333,14 @@ func TestPlatformNeverShowsASecret(t *testing.T) {
 	}
 	page := p.get(t, section)
 	holds(t, field(t, page, id), `value="remove"`, "</span> Set.")
-	leads(t, p.post(t, section, "version", "1", "a.email.smtp_password", "keep", "v.email.smtp_password", "", "v.email.smtp_host", "mail.acme.example"), section+"?saved=1")
+	leads(t, p.post(t, section, "version", "1", "a.email.smtp_password", "keep", "v.email.smtp_password", "", "v.email.from", "x@acme.example"), section+"?saved=1")
 	if got := kept(); !strings.Contains(got, strings.Split(sealed, `"`)[5]) {
 		t.Errorf("left as it is it became %s from %s", got, sealed)
 	}
-	pages := []app.Response{page, p.get(t, section), p.get(t, section+"/history")}
+	elsewhere := p.post(t, section, "version", "2", "a.email.smtp_password", "keep", "v.email.smtp_password", "", "v.email.smtp_host", "mail.evil.example")
+	at(t, elsewhere, http.StatusUnprocessableEntity, section, "mail.evil.example")
+	holds(t, field(t, elsewhere, id), "Must be given again or removed, because integrations.email.smtp_host changes.")
+	pages := []app.Response{page, elsewhere, p.get(t, section), p.get(t, section+"/history")}
 	for _, typed := range [][2]string{{"keep", secret}, {"remove", secret}, {"replace", ""}, {"", secret}, {"nonsense", secret}} {
 		resp := p.post(t, section, "version", "2", "a.email.smtp_password", typed[0], "v.email.smtp_password", typed[1])
 		at(t, resp, http.StatusUnprocessableEntity, section)
@@ -335,7 +353,7 @@ func TestPlatformNeverShowsASecret(t *testing.T) {
 		pages = append(pages, resp)
 	}
 	leads(t, p.post(t, section, "version", "2", "a.email.smtp_password", "remove", "v.email.smtp_password", ""), section+"?saved=1")
-	if got, want := kept(), `{"email": {"smtp_host": "mail.acme.example"}}`; got != want {
+	if got, want := kept(), `{"email": {"from": "x@acme.example"}}`; got != want {
 		t.Errorf("stored %s, want %s", got, want)
 	}
 	for _, page := range append(pages, p.get(t, section+"/history")) {

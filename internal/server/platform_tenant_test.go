@@ -30,18 +30,27 @@ func TestPlatformBoundsATenant(t *testing.T) {
 	t.Parallel()
 	p, _ := administrator(t, app.New(t), "olga")
 	const quota = "/platform/tenants/acme/quota"
+	post := func(t *testing.T, pairs ...string) app.Response {
+		t.Helper()
+		return p.post(t, quota, append(pairs, "revision", version(t, p.get(t, quota)))...)
+	}
 	at(t, p.get(t, quota), http.StatusOK, quota, `id="quota-users"`, `id="quota-clients"`, "3 in use")
-	leads(t, p.post(t, quota, "users", "10", "clients", ""), quota)
+	leads(t, post(t, "users", "10", "clients", ""), quota)
 	at(t, p.get(t, quota), http.StatusOK, quota, `value="10"`)
 	for _, wrong := range []string{"-1", "ten", "1.5", "99999999999"} {
-		at(t, p.post(t, quota, "users", "5", "clients", wrong), http.StatusUnprocessableEntity, quota, `id="quota-clients-error"`, `value="`+wrong+`"`, `value="5"`)
+		at(t, post(t, "users", "5", "clients", wrong), http.StatusUnprocessableEntity, quota, `id="quota-clients-error"`, `value="`+wrong+`"`, `value="5"`)
 	}
 	if q := p.refreshed(t, "acme").Quota; q.Users == nil || *q.Users != 10 || q.Clients != nil {
 		t.Errorf("the quota is %+v", q)
 	}
-	leads(t, p.post(t, quota, "users", "10", "clients", "0"), quota)
-	leads(t, p.post(t, quota, "users", "10", "clients", "0"), quota) // changes nothing
-	leads(t, p.post(t, quota, "users", "", "clients", "0"), quota)
+	leads(t, post(t, "users", "10", "clients", "0"), quota)
+	leads(t, post(t, "users", "10", "clients", "0"), quota) // changes nothing
+	seen := version(t, p.get(t, quota))
+	leads(t, post(t, "users", "", "clients", "0"), quota)
+	// A form from before that would bring the users back, and does not know that it would.
+	for _, stale := range []string{seen, "", "x"} {
+		at(t, p.post(t, quota, "users", "10", "clients", "7", "revision", stale), http.StatusConflict, quota, `id="stale"`, `value="10"`, `value="7"`, "<dd>∞</dd>")
+	}
 	if q := p.refreshed(t, "acme").Quota; q.Users != nil || q.Clients == nil || *q.Clients != 0 {
 		t.Errorf("the quota is %+v", q)
 	}

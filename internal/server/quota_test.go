@@ -14,7 +14,7 @@ import (
 // bound sets the quota of a tenant.
 func bound(t *testing.T, a *app.App, of app.Tenant, q tenant.Quota) {
 	t.Helper()
-	if _, err := tenant.SetQuota(t.Context(), a.Store, of.Slug, q, "test"); err != nil {
+	if _, err := tenant.SetQuota(t.Context(), a.Store, of.Slug, q, nil, "test"); err != nil {
 		t.Fatal(err)
 	}
 }

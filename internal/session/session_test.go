@@ -496,7 +496,7 @@ func TestQuotaOfSessions(t *testing.T) {
 	w := newWorld(t)
 	const most, more = 3, 8
 	n := int32(most)
-	if _, err := tenant.SetQuota(t.Context(), w.store, "acme", tenant.Quota{Sessions: &n}, "test"); err != nil {
+	if _, err := tenant.SetQuota(t.Context(), w.store, "acme", tenant.Quota{Sessions: &n}, nil, "test"); err != nil {
 		t.Fatal(err)
 	}
 	bounded := policy

@@ -79,8 +79,8 @@ func (tx *PlatformTx) TenantDeletionRequest(ctx context.Context, p control.Tenan
 }
 
 // TenantDeletionCancel lets a tenant stay, and is announced like the others.
-func (tx *PlatformTx) TenantDeletionCancel(ctx context.Context, id uuid.UUID) (control.Tenant, error) {
-	return tx.raised.row(tx.Queries.TenantDeletionCancel(ctx, id))
+func (tx *PlatformTx) TenantDeletionCancel(ctx context.Context, p control.TenantDeletionCancelParams) (control.Tenant, error) {
+	return tx.raised.row(tx.Queries.TenantDeletionCancel(ctx, p))
 }
 
 // TenantCreate adds a tenant and has every server instance forget that its names led nowhere, once the transaction has

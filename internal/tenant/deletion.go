@@ -119,24 +119,26 @@ func RequestDeletion(ctx context.Context, s *store.Store, slug string, d Deletio
 	return changed(row, d.Revision, err)
 }
 
-// Restore takes the request for a tenant's removal back. The tenant stays archived.
-func Restore(ctx context.Context, s *store.Store, slug, operator string) (Tenant, error) {
+// Restore takes the request for a tenant's removal back. The tenant stays archived. revision is what the tenant's must be; nil: any.
+func Restore(ctx context.Context, s *store.Store, slug string, revision *int64, operator string) (Tenant, error) {
 	t, err := BySlug(ctx, s, slug)
 	if err != nil {
 		return Tenant{}, err
 	}
 	var row control.Tenant
 	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
-		row, err = tx.TenantDeletionCancel(ctx, t.ID)
+		row, err = tx.TenantDeletionCancel(ctx, control.TenantDeletionCancelParams{ID: t.ID, Revision: revision})
 		if err != nil {
 			return fmt.Errorf("restore tenant: %w", err)
 		}
 		return record(ctx, tx, t.ID, "tenant.restored", operator, map[string]string{})
 	})
-	if errors.Is(err, store.ErrNotFound) {
+	switch {
+	case errors.Is(err, store.ErrNotFound) && revision != nil && t.DeleteAfter != nil:
+		return Tenant{}, ErrRevision
+	case errors.Is(err, store.ErrNotFound):
 		return Tenant{}, ErrNotDeleting
-	}
-	if err != nil {
+	case err != nil:
 		return Tenant{}, err
 	}
 	return fromControl(row), nil

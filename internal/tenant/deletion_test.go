@@ -76,7 +76,7 @@ func TestDeletionCanBeTakenBack(t *testing.T) {
 		return err
 	}
 	restore := func(slug string) error {
-		_, err := tenant.Restore(t.Context(), s, slug, "bob")
+		_, err := tenant.Restore(t.Context(), s, slug, nil, "bob")
 		return err
 	}
 	status := func(to tenant.Status) error {

@@ -308,8 +308,8 @@ func (r *Registrar) point(ctx context.Context, id uuid.UUID, name string) (revis
 
 // SetPrimaryDomain moves the tenant's issuer to a verified domain, or with an empty name to its host below the base domain. Every
 // token that was issued before names the old issuer, and applications have to be configured anew.
-// ErrDomainUnknown, ErrDomainPending.
-func (r *Registrar) SetPrimaryDomain(ctx context.Context, id uuid.UUID, name string, by audit.Party) (Tenant, error) {
+// revision is what the tenant's must be; nil: any. ErrDomainUnknown, ErrDomainPending, ErrRevision.
+func (r *Registrar) SetPrimaryDomain(ctx context.Context, id uuid.UUID, name string, revision *int64, by audit.Party) (Tenant, error) {
 	var changed control.Tenant
 	err := r.Store.InTenant(ctx, id, func(ctx context.Context, tx *store.Tx) error {
 		t, err := tx.TenantByID(ctx, id)
@@ -336,10 +336,13 @@ func (r *Registrar) SetPrimaryDomain(ctx context.Context, id uuid.UUID, name str
 			return err
 		}
 		err = r.Store.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) (err error) {
-			changed, err = tx.TenantSetDomain(ctx, control.TenantSetDomainParams{ID: id, Domain: domain})
+			changed, err = tx.TenantSetDomain(ctx, control.TenantSetDomainParams{ID: id, Domain: domain, Revision: revision})
 			return err
 		})
-		if errors.Is(err, store.ErrNotFound) {
+		switch {
+		case errors.Is(err, store.ErrNotFound) && revision != nil:
+			return ErrRevision
+		case errors.Is(err, store.ErrNotFound):
 			return ErrDomainPending // It does not lead to the tenant.
 		}
 		return err

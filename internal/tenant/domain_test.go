@@ -130,7 +130,7 @@ func TestDomainFromClaimToRelease(t *testing.T) {
 		t.Errorf("AddDomain again = %+v, %v; want the same claim", again, err)
 	}
 	n.leads(t, host, uuid.Nil)
-	if _, err := n.SetPrimaryDomain(ctx, id, host, alice); !errors.Is(err, tenant.ErrDomainPending) {
+	if _, err := n.SetPrimaryDomain(ctx, id, host, nil, alice); !errors.Is(err, tenant.ErrDomainPending) {
 		t.Errorf("SetPrimaryDomain before the proof: %v, want ErrDomainPending", err)
 	}
 
@@ -168,7 +168,7 @@ func TestDomainFromClaimToRelease(t *testing.T) {
 		t.Errorf("AddDomain of a verified one: %v, want ErrDomainClaimed", err)
 	}
 
-	moved, err := n.SetPrimaryDomain(ctx, id, "LOGIN.bücher.example", alice)
+	moved, err := n.SetPrimaryDomain(ctx, id, "LOGIN.bücher.example", nil, alice)
 	if err != nil || moved.Domain != host || moved.Revision != before+2 || moved.Issuer(n.Base, "/oidc/v1") != "https://"+host+"/oidc/v1" {
 		t.Errorf("SetPrimaryDomain = %+v, %v", moved, err)
 	}
@@ -178,7 +178,7 @@ func TestDomainFromClaimToRelease(t *testing.T) {
 	if _, err := n.ReleaseDomain(ctx, id, host, alice); !errors.Is(err, tenant.ErrDomainPrimary) {
 		t.Errorf("ReleaseDomain of the primary: %v, want ErrDomainPrimary", err)
 	}
-	if moved, err = n.SetPrimaryDomain(ctx, id, "", alice); err != nil || moved.Issuer(n.Base, "") != "https://acme.id.example.com" {
+	if moved, err = n.SetPrimaryDomain(ctx, id, "", nil, alice); err != nil || moved.Issuer(n.Base, "") != "https://acme.id.example.com" {
 		t.Errorf("SetPrimaryDomain to none = %+v, %v", moved, err)
 	}
 	if d, err := n.ReleaseDomain(ctx, id, host, alice); err != nil || d.State != tenant.DomainReleased || d.Revision != before+4 {
@@ -188,7 +188,7 @@ func TestDomainFromClaimToRelease(t *testing.T) {
 	n.state(t, n.acme, host, tenant.DomainReleased)
 	for what, err := range map[string]error{
 		"verify": second(n.VerifyDomain(ctx, id, host, alice)), "release": second(n.ReleaseDomain(ctx, id, host, alice)),
-		"make primary": second(n.SetPrimaryDomain(ctx, id, host, alice)),
+		"make primary": second(n.SetPrimaryDomain(ctx, id, host, nil, alice)),
 	} {
 		if !errors.Is(err, tenant.ErrDomainUnknown) {
 			t.Errorf("%s after the release: %v, want ErrDomainUnknown", what, err)
@@ -254,7 +254,7 @@ func TestDomainOfAnother(t *testing.T) {
 	ctx, at := t.Context(), n.verified(t, n.acme, host).Record.Name
 	for what, err := range map[string]error{
 		"verify": second(n.VerifyDomain(ctx, n.globex.ID, host, alice)), "release": second(n.ReleaseDomain(ctx, n.globex.ID, host, alice)),
-		"make primary": second(n.SetPrimaryDomain(ctx, n.globex.ID, host, alice)),
+		"make primary": second(n.SetPrimaryDomain(ctx, n.globex.ID, host, nil, alice)),
 	} {
 		if !errors.Is(err, tenant.ErrDomainUnknown) {
 			t.Errorf("%s another's domain: %v, want ErrDomainUnknown", what, err)
@@ -282,7 +282,7 @@ func TestDomainOfAnother(t *testing.T) {
 	}
 	// Another's name is as good as none to whoever looks for a primary one that the database alone refuses.
 	n.db.Superuser(t, "UPDATE parako.tenant_domains SET verified_at = now() WHERE tenant_id = $1", n.globex.ID)
-	if _, err := n.SetPrimaryDomain(ctx, n.globex.ID, host, alice); !errors.Is(err, tenant.ErrDomainPending) {
+	if _, err := n.SetPrimaryDomain(ctx, n.globex.ID, host, nil, alice); !errors.Is(err, tenant.ErrDomainPending) {
 		t.Errorf("SetPrimaryDomain of a name that leads to another: %v, want ErrDomainPending", err)
 	}
 }
@@ -415,7 +415,7 @@ func TestDomainIsLookedAtAgain(t *testing.T) {
 	const host = "login.acme.example"
 	d := n.verified(t, n.acme, host)
 	at, value := d.Record.Name, d.Record.Value
-	if _, err := n.SetPrimaryDomain(t.Context(), n.acme.ID, host, alice); err != nil {
+	if _, err := n.SetPrimaryDomain(t.Context(), n.acme.ID, host, nil, alice); err != nil {
 		t.Fatal(err)
 	}
 	before := revision(t, n.store, "acme")

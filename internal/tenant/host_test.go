@@ -33,7 +33,7 @@ func TestVouchedDomain(t *testing.T) {
 	if check, err := n.CheckDomain(t.Context(), org.ID, d.ID); err != nil || check.Next != 0 || len(n.dns.Asked()) > 0 {
 		t.Errorf("CheckDomain = %+v, %v, asking for %q", check, err, n.dns.Asked())
 	}
-	if _, err := n.SetPrimaryDomain(t.Context(), org.ID, "", alice); err != nil {
+	if _, err := n.SetPrimaryDomain(t.Context(), org.ID, "", nil, alice); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := n.ReleaseDomain(t.Context(), org.ID, org.Domain, alice); err != nil {
@@ -107,7 +107,7 @@ func TestHostsOfATenant(t *testing.T) {
 		n.verified(t, org, host)
 	}
 	n.claim(t, n.acme, "pending.acme.example")
-	if _, err := n.SetPrimaryDomain(t.Context(), n.acme.ID, "login.acme.example", alice); err != nil {
+	if _, err := n.SetPrimaryDomain(t.Context(), n.acme.ID, "login.acme.example", nil, alice); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tenant.Create(t.Context(), n.store, tenant.New{Slug: "gone", DisplayName: "Gone", Domain: "login.gone.example"}); err != nil {

@@ -67,7 +67,8 @@ type Usage struct {
 }
 
 // SetQuota bounds what a tenant may have, and records it; what is nil stays. A tenant that has more keeps it, and gets no more.
-func SetQuota(ctx context.Context, s *store.Store, slug string, q Quota, operator string) (Tenant, error) {
+// revision is what the tenant's must be; nil: any.
+func SetQuota(ctx context.Context, s *store.Store, slug string, q Quota, revision *int64, operator string) (Tenant, error) {
 	t, err := BySlug(ctx, s, slug)
 	switch {
 	case err != nil:
@@ -91,20 +92,14 @@ func SetQuota(ctx context.Context, s *store.Store, slug string, q Quota, operato
 	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
 		row, err = tx.TenantSetQuota(ctx, control.TenantSetQuotaParams{
 			ID: t.ID, MaxUsers: q.Users, MaxClients: q.Clients, MaxSessions: q.Sessions, MaxRequestsPerSecond: q.RequestsPerSecond,
-			MaxMailsPerHour: q.MailsPerHour,
+			MaxMailsPerHour: q.MailsPerHour, Revision: revision,
 		})
 		if err != nil {
 			return fmt.Errorf("set quota of tenant: %w", err)
 		}
 		return record(ctx, tx, t.ID, "tenant.quota_changed", operator, detail)
 	})
-	if errors.Is(err, store.ErrNotFound) {
-		return Tenant{}, ErrChanged
-	}
-	if err != nil {
-		return Tenant{}, err
-	}
-	return fromControl(row), nil
+	return changed(row, revision, err)
 }
 
 // RoomForUser is nil when tx's tenant may have one more person, and a problem of code quota_users otherwise. Where there is a quota,

@@ -45,6 +45,6 @@ func (r *Removal) Purge(ctx context.Context) (time.Duration, error) {
 
 // Restore is tenant.Restore.
 func (r *Removal) Restore(ctx context.Context) error {
-	_, err := tenant.Restore(ctx, r.store, r.tenant.Slug, "test")
+	_, err := tenant.Restore(ctx, r.store, r.tenant.Slug, nil, "test")
 	return err
 }

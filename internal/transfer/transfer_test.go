@@ -219,7 +219,7 @@ func TestRoundTrip(t *testing.T) {
 	here, there := deploy(t, "https://id.example.com"), deploy(t, "https://id.example.com")
 	acme, globex := testkit.Tenant(t, here.store, "acme"), testkit.Tenant(t, here.store, "globex")
 	most := int32(9)
-	if _, err := tenant.SetQuota(t.Context(), here.store, "acme", tenant.Quota{Users: &most}, "test"); err != nil {
+	if _, err := tenant.SetQuota(t.Context(), here.store, "acme", tenant.Quota{Users: &most}, nil, "test"); err != nil {
 		t.Fatal(err)
 	}
 	user := here.populate(t, acme)

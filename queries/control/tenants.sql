@@ -89,7 +89,8 @@ DELETE FROM parako.tenant_locators
       AND id > '00000000-0000-4000-8000-0000000000ff'
 RETURNING revision;
 
--- TenantSetDomain makes one of the tenant's hosts its primary domain, and with it its issuer. NULL is the one below the base domain.
+-- TenantSetDomain makes one of the tenant's hosts its primary domain, and with it its issuer. NULL is the one below the base domain. No
+-- row: the host does not lead to the tenant, or the tenant is not at the revision that was expected.
 -- name: TenantSetDomain :one
    UPDATE parako.tenants AS t
       SET domain = sqlc.narg(domain),
@@ -104,6 +105,7 @@ RETURNING revision;
                          AND l.name = sqlc.narg(domain)
                          AND l.tenant_id = t.id
                          AND l.verified_at IS NOT NULL))
+      AND (sqlc.narg(revision)::bigint IS NULL OR t.revision = sqlc.narg(revision))
 RETURNING *;
 
 -- TenantBySlug finds the tenant that a slug leads to. One that is held after the end of its tenant belongs to the platform's, and leads
@@ -173,7 +175,8 @@ RETURNING *;
       AND (sqlc.narg(revision)::bigint IS NULL OR revision = sqlc.narg(revision))
 RETURNING *;
 
--- TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, or its removal has begun.
+-- TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, its removal has begun, or it is not at the revision that was
+-- expected.
 -- name: TenantDeletionCancel :one
    UPDATE parako.tenants
       SET delete_after = NULL,
@@ -183,6 +186,7 @@ RETURNING *;
     WHERE id = @id
       AND delete_after IS NOT NULL
       AND NOT deletion ? 'rows'
+      AND (sqlc.narg(revision)::bigint IS NULL OR revision = sqlc.narg(revision))
 RETURNING *;
 
 -- TenantToRemove finds a tenant for whoever removes it. It waits for a request that is just being made, or taken back.
@@ -317,7 +321,8 @@ SELECT id
 SELECT count(*)
   FROM parako.tenants;
 
--- TenantSetQuota sets what is given; a negative number takes a bound away. No row: the tenant is protected.
+-- TenantSetQuota sets what is given; a negative number takes a bound away. No row: the tenant is protected, or not at the revision that
+-- was expected.
 -- name: TenantSetQuota :one
    UPDATE parako.tenants
       SET max_users = CASE WHEN sqlc.narg(max_users)::integer < 0 THEN NULL ELSE coalesce(sqlc.narg(max_users)::integer, max_users) END,
@@ -330,4 +335,5 @@ SELECT count(*)
     WHERE id = @id
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
+      AND (sqlc.narg(revision)::bigint IS NULL OR revision = sqlc.narg(revision))
 RETURNING *;

@@ -450,12 +450,19 @@ const tenantDeletionCancel = `-- name: TenantDeletionCancel :one
     WHERE id = $1
       AND delete_after IS NOT NULL
       AND NOT deletion ? 'rows'
+      AND ($2::bigint IS NULL OR revision = $2)
 RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
 
-// TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, or its removal has begun.
-func (q *Queries) TenantDeletionCancel(ctx context.Context, id uuid.UUID) (Tenant, error) {
-	row := q.db.QueryRow(ctx, tenantDeletionCancel, id)
+type TenantDeletionCancelParams struct {
+	ID       uuid.UUID
+	Revision *int64
+}
+
+// TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, its removal has begun, or it is not at the revision that was
+// expected.
+func (q *Queries) TenantDeletionCancel(ctx context.Context, arg TenantDeletionCancelParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, tenantDeletionCancel, arg.ID, arg.Revision)
 	var i Tenant
 	err := row.Scan(
 		&i.ID,
@@ -761,17 +768,20 @@ const tenantSetDomain = `-- name: TenantSetDomain :one
                          AND l.name = $1
                          AND l.tenant_id = t.id
                          AND l.verified_at IS NOT NULL))
+      AND ($3::bigint IS NULL OR t.revision = $3)
 RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
 
 type TenantSetDomainParams struct {
-	Domain *string
-	ID     uuid.UUID
+	Domain   *string
+	ID       uuid.UUID
+	Revision *int64
 }
 
-// TenantSetDomain makes one of the tenant's hosts its primary domain, and with it its issuer. NULL is the one below the base domain.
+// TenantSetDomain makes one of the tenant's hosts its primary domain, and with it its issuer. NULL is the one below the base domain. No
+// row: the host does not lead to the tenant, or the tenant is not at the revision that was expected.
 func (q *Queries) TenantSetDomain(ctx context.Context, arg TenantSetDomainParams) (Tenant, error) {
-	row := q.db.QueryRow(ctx, tenantSetDomain, arg.Domain, arg.ID)
+	row := q.db.QueryRow(ctx, tenantSetDomain, arg.Domain, arg.ID, arg.Revision)
 	var i Tenant
 	err := row.Scan(
 		&i.ID,
@@ -807,6 +817,7 @@ const tenantSetQuota = `-- name: TenantSetQuota :one
     WHERE id = $6
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
+      AND ($7::bigint IS NULL OR revision = $7)
 RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
 
@@ -817,9 +828,11 @@ type TenantSetQuotaParams struct {
 	MaxRequestsPerSecond *int32
 	MaxMailsPerHour      *int32
 	ID                   uuid.UUID
+	Revision             *int64
 }
 
-// TenantSetQuota sets what is given; a negative number takes a bound away. No row: the tenant is protected.
+// TenantSetQuota sets what is given; a negative number takes a bound away. No row: the tenant is protected, or not at the revision that
+// was expected.
 func (q *Queries) TenantSetQuota(ctx context.Context, arg TenantSetQuotaParams) (Tenant, error) {
 	row := q.db.QueryRow(ctx, tenantSetQuota,
 		arg.MaxUsers,
@@ -828,6 +841,7 @@ func (q *Queries) TenantSetQuota(ctx context.Context, arg TenantSetQuotaParams) 
 		arg.MaxRequestsPerSecond,
 		arg.MaxMailsPerHour,
 		arg.ID,
+		arg.Revision,
 	)
 	var i Tenant
 	err := row.Scan(
