@@ -38,6 +38,7 @@ type Shares struct {
 type share struct {
 	tenant      uuid.UUID
 	served      int
+	outside     int // have stepped out, and come back
 	first, last *waiter
 	waiting     int
 	next, prev  *share // in the ring, or among the spare ones
@@ -75,21 +76,42 @@ type place struct {
 }
 
 // StepOut gives the place of a request back while it waits for somebody outside, who may be slow on purpose, and returns what takes one
-// again, at once. Without a place it does nothing.
+// again, before the tenant's requests that wait: it blocks until there is one. Once as many of the tenant's requests are outside as may
+// wait, it does nothing, as it does without a place.
 func StepOut(ctx context.Context) (back func()) {
 	p, ok := ctx.Value(placeKey{}).(place)
-	if !ok {
+	if !ok || !p.shares.stepOut(p.tenant) {
 		return func() {}
 	}
-	p.shares.Leave(p.tenant)
 	return func() { p.shares.comeBack(p.tenant) }
 }
 
-func (s *Shares) comeBack(tenant uuid.UUID) {
+func (s *Shares) stepOut(tenant uuid.UUID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.share(tenant).served++
-	s.taken++
+	t := s.tenants[tenant]
+	if t.outside >= s.queue {
+		return false
+	}
+	t.outside++
+	s.leave(t)
+	return true
+}
+
+// comeBack waits however long it takes: who was in before is served to the end.
+func (s *Shares) comeBack(tenant uuid.UUID) {
+	s.mu.Lock()
+	t := s.tenants[tenant]
+	t.outside--
+	if t.waiting == 0 && s.may(t) {
+		t.served++
+		s.taken++
+		s.mu.Unlock()
+		return
+	}
+	w := s.wait(t, true)
+	s.mu.Unlock()
+	<-w.admitted
 }
 
 func (s *Shares) enter(ctx context.Context, tenant uuid.UUID) error {
@@ -112,7 +134,7 @@ func (s *Shares) enter(ctx context.Context, tenant uuid.UUID) error {
 		s.mu.Unlock()
 		return ErrBusy
 	}
-	w := s.wait(t)
+	w := s.wait(t, false)
 	s.mu.Unlock()
 	return s.await(ctx, t, w)
 }
@@ -215,24 +237,26 @@ func (s *Shares) share(tenant uuid.UUID) *share {
 	return t
 }
 
-// forget drops the share of a tenant that neither is served nor waits.
+// forget drops the share of a tenant that neither is served, nor waits, nor will come back.
 func (s *Shares) forget(t *share) {
-	if t.served > 0 || t.waiting > 0 {
+	if t.served > 0 || t.waiting > 0 || t.outside > 0 {
 		return
 	}
 	delete(s.tenants, t.tenant)
 	t.next, s.spare = s.spare, t
 }
 
-// wait puts a request at the end of its tenant's queue, and the tenant at the end of the ring.
-func (s *Shares) wait(t *share) *waiter {
-	w := &waiter{admitted: make(chan struct{}), prev: t.last}
-	if t.last != nil {
-		t.last.next = w
-	} else {
-		t.first = w
+// wait puts a request at the end of its tenant's queue, or before all others in it, and the tenant at the end of the ring.
+func (s *Shares) wait(t *share, before bool) *waiter {
+	w := &waiter{admitted: make(chan struct{})}
+	switch {
+	case t.first == nil:
+		t.first, t.last = w, w
+	case before:
+		w.next, t.first.prev, t.first = t.first, w, w
+	default:
+		w.prev, t.last.next, t.last = t.last, w, w
 	}
-	t.last = w
 	s.waits++
 	if t.waiting++; t.waiting > 1 {
 		return w

@@ -182,16 +182,64 @@ func TestStepOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		back := StepOut(ctx)
-		n, left := admits(t, s, tenantA, 2)
+		n, left := admits(t, s, tenantA, 3)
 		if n != 1 {
 			t.Errorf("while one is outside %d come in, want 1", n)
 		}
-		back() // At once, although there is no place.
-		leaveAll(left)
+		in := make(chan struct{})
+		go func() { back(); close(in) }()
+		synctest.Wait()
+		if served, waiting := s.Load(); served != 1 || waiting != 3 {
+			t.Errorf("%d are served and %d wait, want 1 and 3", served, waiting)
+		}
+		_ = left[0]()
+		<-in // before those that wait
+		if served, waiting := s.Load(); served != 1 || waiting != 2 {
+			t.Errorf("%d are served and %d wait, want 1 and 2", served, waiting)
+		}
 		s.Leave(tenantA)
+		leaveAll(left[1:])
 		StepOut(t.Context())() // Without a place it is nothing.
 		if s.taken != 0 || len(s.tenants) != 0 {
 			t.Errorf("%d places are taken", s.taken)
+		}
+	})
+}
+
+// However many of a tenant's requests step out and come back at once, a place is left for the next tenant.
+func TestWhoStepsOutKeepsToTheShare(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const places, queue = 4, 8
+		s := NewShares(places, queue, time.Minute, time.Now)
+		var all sync.WaitGroup
+		leave := make(chan struct{})
+		for i := range 3 * queue {
+			ctx, err := s.Enter(t.Context(), tenantA)
+			if errors.Is(err, ErrBusy) {
+				if i < queue {
+					t.Fatalf("only %d can be outside", i)
+				}
+				break // Who is inside cannot step out any more.
+			}
+			back := StepOut(ctx)
+			all.Go(func() {
+				<-leave
+				back()
+				s.Leave(tenantA)
+			})
+		}
+		close(leave)
+		if _, err := s.Enter(t.Context(), tenantB); err != nil {
+			t.Errorf("the next tenant: %v", err)
+		}
+		if served, _ := s.Load(); served > places {
+			t.Errorf("%d are served, of %d places", served, places)
+		}
+		s.Leave(tenantB)
+		all.Wait()
+		if s.taken != 0 || len(s.tenants) != 0 || s.turn != nil {
+			t.Errorf("%d places are taken, by %d tenants", s.taken, len(s.tenants))
 		}
 	})
 }
