@@ -33,7 +33,7 @@ const schema = "jobs"
 const (
 	// pollInterval is how long a job waits at most until somebody looks for it.
 	pollInterval = time.Second
-	// jobTimeout bounds one attempt: a few statements and one call to the outside.
+	// jobTimeout bounds one attempt: a few statements and one call to the outside. To remove a tenant takes longer, see purgeWorker.
 	jobTimeout = 30 * time.Second
 	// rescueAfter is when a job whose instance was killed is taken up again.
 	rescueAfter = 5 * time.Minute

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,13 +26,27 @@ type purgeWorker struct {
 	river.WorkerDefaults[purgeArgs]
 
 	deps Deps
+	// busy keeps an instance to one removal at a time: its last step holds one of the platform's few connections, for minutes.
+	busy sync.Mutex
 }
 
-// purgeRetry is how long to wait after a fault. A removal is never given up: see Work.
-const purgeRetry = time.Minute
+const (
+	// purgeRetry is how long to wait after a fault. A removal is never given up: see Work.
+	purgeRetry = time.Minute
+	// purgeQueue is how long to wait when another tenant is being removed here.
+	purgeQueue = 10 * time.Second
+)
+
+// Timeout implements river.Worker. To count a trail, and to remove it, takes longer than other jobs may. River leaves the job of an
+// instance that was killed alone for as long, whatever rescueAfter says.
+func (*purgeWorker) Timeout(*river.Job[purgeArgs]) time.Duration { return tenant.PurgeFor }
 
 // Work implements river.Worker.
 func (w *purgeWorker) Work(ctx context.Context, job *river.Job[purgeArgs]) error {
+	if !w.busy.TryLock() {
+		return river.JobSnooze(purgeQueue)
+	}
+	defer w.busy.Unlock()
 	wait, err := tenant.Purge(ctx, w.deps.Store, job.Args.TenantID, w.sign)
 	if err != nil {
 		w.deps.Log.ErrorContext(ctx, "tenant_purge_failed", "tenant_id", job.Args.TenantID.String(), "error", err.Error())

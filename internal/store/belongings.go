@@ -10,14 +10,12 @@ import (
 // Belonging is a table that holds rows of tenants.
 type Belonging struct {
 	Name string
-	// Rows is how many the transaction's tenant has there.
-	Rows int64
 	// removable says that the application's role may delete them.
 	removable bool
 	column    string
 }
 
-// Belongings lists every table in which tenants have rows, as the catalog knows them, with how many the transaction's tenant has.
+// Belongings lists every table in which tenants have rows, as the catalog knows them.
 // The data key is first, for without it nothing sealed is worth anything; then whoever refers to others comes before them.
 func (tx *Tx) Belongings(ctx context.Context) ([]Belonging, error) {
 	found, err := tx.talk.Query(ctx, `
@@ -49,12 +47,15 @@ SELECT t.table_name, t.tenant_column, has_table_privilege(t.table_id, 'DELETE')
 	if err != nil {
 		return nil, fmt.Errorf("read the catalog: %w", err)
 	}
-	for i, b := range list {
-		if err := tx.talk.QueryRow(ctx, "SELECT count(*) FROM "+b.table()+" WHERE "+b.tenant()+" = $1", tx.tenant).Scan(&list[i].Rows); err != nil {
-			return nil, fmt.Errorf("count %s: %w", b.Name, err)
-		}
-	}
 	return list, nil
+}
+
+// Count is how many rows the transaction's tenant has in the table. It reads them all.
+func (tx *Tx) Count(ctx context.Context, b Belonging) (n int64, err error) {
+	if err := tx.talk.QueryRow(ctx, "SELECT count(*) FROM "+b.table()+" WHERE "+b.tenant()+" = $1", tx.tenant).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count %s: %w", b.Name, err)
+	}
+	return n, nil
 }
 
 // Empty removes up to limit of the tenant's rows from the table, and what refers to them. It returns how many; none either when the

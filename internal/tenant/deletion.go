@@ -32,6 +32,8 @@ const (
 	emptyFor   = 15 * time.Second
 	// countFor is the patience with counting, and with removing a trail, which goes with its tenant in one statement.
 	countFor = 5 * time.Minute
+	// PurgeFor is how long a turn of Purge may take: to count, to empty, and to remove the trail, with something to spare.
+	PurgeFor = 3 * countFor
 )
 
 // What removing a tenant can answer besides what changing one can.
@@ -231,7 +233,9 @@ func begin(ctx context.Context, s *store.Store, c *Certificate) error {
 		tables, err := tx.Belongings(ctx)
 		c.Rows = make(map[string]int64, len(tables))
 		for _, t := range tables {
-			c.Rows[t.Name] = t.Rows
+			if c.Rows[t.Name], err = tx.Count(ctx, t); err != nil {
+				return err
+			}
 		}
 		return err
 	})
