@@ -217,6 +217,7 @@ func (g *Registry) read(ctx context.Context, id uuid.UUID) (Tenant, error) {
 		g.forget(id) // Its names may have changed with it.
 		if len(g.tenants) >= maxHeld {
 			clear(g.tenants)
+			clear(g.ids) // A name without its tenant would be forgotten by no change of it.
 		}
 		g.tenants[id] = held{Tenant: t}
 	}

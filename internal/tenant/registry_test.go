@@ -324,6 +324,34 @@ func TestRegistryIsBounded(t *testing.T) {
 	want(t, w.Registry, "nobody", "")
 }
 
+// TestNamesGoWithTheirTenants fills the registry, which lets go of a tenant that loses a host right after.
+func TestNamesGoWithTheirTenants(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	acme, umbra := testkit.Tenant(t, w.store, "acme"), testkit.Tenant(t, w.store, "umbra")
+	w.db.Superuser(t, "INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at) VALUES ('host', 'id.example', $1, now())", acme.ID)
+	w.poll()
+	leads := func(to uuid.UUID) {
+		t.Helper()
+		if got, err := w.ByName(t.Context(), "host", "id.example"); err != nil || got.ID != to {
+			t.Errorf("the host leads to %q, %v", got.Slug, err)
+		}
+	}
+	leads(acme.ID)
+	for range tenant.MaxHeld {
+		w.Hold(tenant.Tenant{ID: uuid.New()})
+	}
+	want(t, w.Registry, "umbra", tenant.Active)
+	if _, _, tenants := w.Held(); tenants > 1 {
+		t.Fatalf("it still holds %d tenants", tenants)
+	}
+	w.db.Superuser(t, "UPDATE parako.tenant_locators SET tenant_id = $1 WHERE name = 'id.example'", umbra.ID)
+	w.db.Superuser(t, "UPDATE parako.tenants SET revision = revision + 1, updated_at = now() WHERE slug IN ('acme', 'umbra')")
+	w.poll()
+	want(t, w.Registry, "acme", tenant.Active)
+	leads(umbra.ID)
+}
+
 // TestPollUsesTheClockOfTheDatabase has a process whose clock is an hour ahead.
 func TestPollUsesTheClockOfTheDatabase(t *testing.T) {
 	t.Parallel()
