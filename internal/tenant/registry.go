@@ -266,8 +266,14 @@ func (g *Registry) Watch(ctx context.Context, wake <-chan struct{}) {
 	for {
 		started := g.now()
 		if asOf, err := g.poll(ctx, last); err == nil {
-			last = asOf
 			g.mu.Lock()
+			if last.IsZero() {
+				// No poll has looked at the time in which it was read.
+				clear(g.ids)
+				clear(g.missing)
+				clear(g.tenants)
+			}
+			last = asOf
 			g.fresh = started.Add(staleAfter)
 			g.mu.Unlock()
 			g.polled.Add(1)
@@ -293,7 +299,8 @@ func (g *Registry) poll(ctx context.Context, last time.Time) (asOf time.Time, er
 	var page control.TenantsChangedParams
 	for page.PageSize = pollPage; ; {
 		var rows []control.TenantsChangedRow
-		err := g.store.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) (err error) {
+		reading, cancel := context.WithTimeout(ctx, staleAfter) // A connection that is dead must not keep the next poll waiting.
+		err := g.store.InPlatform(reading, func(ctx context.Context, tx *store.PlatformTx) (err error) {
 			if asOf.IsZero() {
 				if asOf, err = tx.Clock(ctx); err != nil {
 					return err
@@ -306,6 +313,7 @@ func (g *Registry) poll(ctx context.Context, last time.Time) (asOf time.Time, er
 			rows, err = tx.TenantsChanged(ctx, page)
 			return err
 		})
+		cancel()
 		if err != nil {
 			return time.Time{}, err
 		}

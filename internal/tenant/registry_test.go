@@ -34,9 +34,22 @@ type watched struct {
 
 func watch(t *testing.T) watched {
 	t.Helper()
+	w := unwatched(t)
+	w.start(t)
+	return w
+}
+
+// unwatched is a registry whose watching has yet to start.
+func unwatched(t *testing.T) watched {
+	t.Helper()
 	w := watched{db: testkit.NewDB(t), clock: &testkit.Clock{}}
 	w.store = w.db.StoreAt(t, w.clock.Now)
 	w.Registry = tenant.NewRegistry(w.store, slog.New(slog.DiscardHandler), w.clock.Now)
+	return w
+}
+
+func (w *watched) start(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	wake := make(chan struct{})
 	var watching sync.WaitGroup
@@ -50,7 +63,6 @@ func watch(t *testing.T) watched {
 		watching.Wait()
 	}
 	t.Cleanup(w.stop)
-	return w
 }
 
 // want fails the test unless the slug leads to a tenant of the status; an empty status means that it leads nowhere.
@@ -125,6 +137,21 @@ func TestRegistryNoticesWithinAPoll(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Tenant(t, w.store, "umbra")
+	w.poll()
+	want(t, w.Registry, "acme", tenant.Suspended)
+	want(t, w.Registry, "umbra", tenant.Active)
+}
+
+// TestFirstPollTrustsNothing reads a tenant while the database does not let itself be polled yet, for longer than a poll looks back.
+func TestFirstPollTrustsNothing(t *testing.T) {
+	t.Parallel()
+	w := unwatched(t)
+	testkit.Tenant(t, w.store, "acme")
+	want(t, w.Registry, "acme", tenant.Active)
+	want(t, w.Registry, "umbra", "")
+	testkit.Tenant(t, w.store, "umbra")
+	w.db.Superuser(t, "UPDATE parako.tenants SET revision = revision + 1, updated_at = now() - interval '1 minute', status = CASE slug WHEN 'acme' THEN 'suspended' ELSE status END")
+	w.start(t)
 	w.poll()
 	want(t, w.Registry, "acme", tenant.Suspended)
 	want(t, w.Registry, "umbra", tenant.Active)
