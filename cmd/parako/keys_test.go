@@ -216,7 +216,7 @@ func TestRotateMasterLeavesWhatNeitherKeyOpens(t *testing.T) {
 	if err := cmd.Run(); err == nil || strings.Contains(out.String(), "may be removed") || !strings.Contains(out.String(), a.Acme.ID.String()+": data key is wrapped by master key 0badc0de") {
 		t.Errorf("rotate-master: %v\n%s", err, out)
 	}
-	if left := a.DB.AskAbove(t, "SELECT count(*)::text FROM parako.data_keys WHERE master_key_id = $1", a.Vault.Master.ID()); left[0] != "0" {
+	if left := a.DB.AskAbove(t, "SELECT count(*)::text FROM parako.data_keys WHERE master_key_id = $1 AND tenant_id = $2", a.Vault.Master.ID(), a.Globex.ID); left[0] != "0" {
 		t.Errorf("%s other tenants were left behind", left[0])
 	}
 	for _, pair := range [][2]string{{after, ""}, {"", ""}, {after, after}} {

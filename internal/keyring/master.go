@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -20,7 +21,7 @@ type Rewrapping struct {
 	Seen    int64 `json:"seen"`
 	// Rewrapped data keys were wrapped by the previous key, and are by the new one now.
 	Rewrapped int64 `json:"rewrapped"`
-	// Left are those that the previous key still wraps, or a key that is neither.
+	// Left are those that could not be wrapped anew. The homes, which wait for them, are not counted.
 	Left int64 `json:"left"`
 }
 
@@ -31,10 +32,20 @@ const rewrapPage = 500
 // records it with the tenant as by's doing. What was done stays done when it is interrupted anywhere, and is passed over the
 // next time. It looks through all tenants until a pass finds nothing to do, because new ones come meanwhile. A tenant that
 // fails stops no other: it counts as left, and the errors are returned joined. progress is called after each page.
+//
+// The homes come last, when a pass has found nothing else and none is left: their data key is what a server opens when it starts, so
+// that one which does not know the previous key any more refuses to start before all is done.
 func Rewrap(ctx context.Context, s *store.Store, vault tenant.Vault, by audit.Party, progress func(Rewrapping)) (Rewrapping, error) {
+	homes := []uuid.UUID{tenant.DefaultID}
+	switch platforms, err := tenant.BySlug(ctx, s, tenant.PlatformsSlug); {
+	case err == nil:
+		homes = append(homes, platforms.ID)
+	case !errors.Is(err, tenant.ErrUnknown):
+		return Rewrapping{}, err
+	}
 	var all Rewrapping
 	for {
-		pass, err := rewrapPass(ctx, s, vault, by, all.Rewrapped, progress)
+		pass, err := rewrapPass(ctx, s, vault, by, homes, all.Rewrapped, progress)
 		changed := pass.Rewrapped > all.Rewrapped
 		all = pass
 		if err != nil || !changed {
@@ -43,7 +54,7 @@ func Rewrap(ctx context.Context, s *store.Store, vault tenant.Vault, by audit.Pa
 	}
 }
 
-func rewrapPass(ctx context.Context, s *store.Store, vault tenant.Vault, by audit.Party, before int64, progress func(Rewrapping)) (Rewrapping, error) {
+func rewrapPass(ctx context.Context, s *store.Store, vault tenant.Vault, by audit.Party, homes []uuid.UUID, before int64, progress func(Rewrapping)) (Rewrapping, error) {
 	r := Rewrapping{Rewrapped: before}
 	var failed []error
 	for after := uuid.Nil; ; {
@@ -60,6 +71,12 @@ func rewrapPass(ctx context.Context, s *store.Store, vault tenant.Vault, by audi
 		if err != nil {
 			return r, errors.Join(append(failed, fmt.Errorf("list tenants: %w", err))...)
 		}
+		listed, last := len(ids), len(ids) < rewrapPage
+		if listed > 0 {
+			after = ids[listed-1]
+		}
+		ids = slices.DeleteFunc(ids, func(id uuid.UUID) bool { return slices.Contains(homes, id) })
+		r.Seen += int64(listed - len(ids))
 		for _, id := range ids {
 			done, err := rewrap(ctx, s, vault, id, by)
 			if ctx.Err() != nil {
@@ -74,11 +91,22 @@ func rewrapPass(ctx context.Context, s *store.Store, vault tenant.Vault, by audi
 				failed = append(failed, fmt.Errorf("tenant %s: %w", id, err))
 			}
 		}
+		if last && len(failed) == 0 && r.Rewrapped == before {
+			for _, id := range homes {
+				done, err := rewrap(ctx, s, vault, id, by)
+				if done {
+					r.Rewrapped++
+				}
+				if err != nil {
+					r.Left++
+					failed = append(failed, fmt.Errorf("tenant %s: %w", id, err))
+				}
+			}
+		}
 		progress(r)
-		if len(ids) < rewrapPage {
+		if last {
 			return r, errors.Join(failed...)
 		}
-		after = ids[len(ids)-1]
 	}
 }
 
