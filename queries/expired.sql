@@ -119,3 +119,19 @@ DELETE FROM parako.mails AS m
                  WHERE e.tenant_id = @tenant_id
                    AND e.expires_at < @before
                  LIMIT @page_size);
+
+-- ExpiredLeft reports whether a page was not enough somewhere.
+-- name: ExpiredLeft :one
+SELECT (   EXISTS (SELECT FROM parako.interactions AS e1 WHERE e1.tenant_id = @tenant_id AND e1.expires_at < @before::timestamptz)
+        OR EXISTS (SELECT FROM parako.codes AS e2 WHERE e2.tenant_id = @tenant_id AND e2.expires_at < @before::timestamptz)
+        OR EXISTS (SELECT FROM parako.access_tokens AS e3 WHERE e3.tenant_id = @tenant_id AND e3.expires_at < @before::timestamptz)
+        OR EXISTS (SELECT FROM parako.refresh_tokens AS e4 WHERE e4.tenant_id = @tenant_id AND e4.expires_at < @before::timestamptz)
+        OR EXISTS (SELECT FROM parako.grants AS e5 WHERE e5.tenant_id = @tenant_id AND e5.expires_at < @before::timestamptz)
+        OR EXISTS (SELECT FROM parako.revoked_tokens AS e6 WHERE e6.tenant_id = @tenant_id AND e6.expires_at < @before::timestamptz)
+        OR EXISTS (SELECT FROM parako.client_assertions AS e7 WHERE e7.tenant_id = @tenant_id AND e7.expires_at < @before::timestamptz)
+        OR EXISTS (SELECT FROM parako.sessions AS e8 WHERE e8.tenant_id = @tenant_id AND e8.expires_at < @before::timestamptz)
+        OR EXISTS (SELECT FROM parako.pushed_requests AS e9 WHERE e9.tenant_id = @tenant_id AND e9.expires_at < @before::timestamptz)
+        OR EXISTS (SELECT FROM parako.device_codes AS e10 WHERE e10.tenant_id = @tenant_id AND e10.expires_at < @before::timestamptz)
+        OR EXISTS (SELECT FROM parako.registration_tokens AS e11 WHERE e11.tenant_id = @tenant_id AND e11.expires_at < @before::timestamptz)
+        OR EXISTS (SELECT FROM parako.logout_deliveries AS e12 WHERE e12.tenant_id = @tenant_id AND e12.expires_at < @before::timestamptz)
+        OR EXISTS (SELECT FROM parako.mails AS e13 WHERE e13.tenant_id = @tenant_id AND e13.expires_at < @before::timestamptz))::boolean AS more;

@@ -96,6 +96,35 @@ func (q *Queries) DeviceCodeExpire(ctx context.Context, arg DeviceCodeExpirePara
 	return err
 }
 
+const expiredLeft = `-- name: ExpiredLeft :one
+SELECT (   EXISTS (SELECT FROM parako.interactions AS e1 WHERE e1.tenant_id = $1 AND e1.expires_at < $2::timestamptz)
+        OR EXISTS (SELECT FROM parako.codes AS e2 WHERE e2.tenant_id = $1 AND e2.expires_at < $2::timestamptz)
+        OR EXISTS (SELECT FROM parako.access_tokens AS e3 WHERE e3.tenant_id = $1 AND e3.expires_at < $2::timestamptz)
+        OR EXISTS (SELECT FROM parako.refresh_tokens AS e4 WHERE e4.tenant_id = $1 AND e4.expires_at < $2::timestamptz)
+        OR EXISTS (SELECT FROM parako.grants AS e5 WHERE e5.tenant_id = $1 AND e5.expires_at < $2::timestamptz)
+        OR EXISTS (SELECT FROM parako.revoked_tokens AS e6 WHERE e6.tenant_id = $1 AND e6.expires_at < $2::timestamptz)
+        OR EXISTS (SELECT FROM parako.client_assertions AS e7 WHERE e7.tenant_id = $1 AND e7.expires_at < $2::timestamptz)
+        OR EXISTS (SELECT FROM parako.sessions AS e8 WHERE e8.tenant_id = $1 AND e8.expires_at < $2::timestamptz)
+        OR EXISTS (SELECT FROM parako.pushed_requests AS e9 WHERE e9.tenant_id = $1 AND e9.expires_at < $2::timestamptz)
+        OR EXISTS (SELECT FROM parako.device_codes AS e10 WHERE e10.tenant_id = $1 AND e10.expires_at < $2::timestamptz)
+        OR EXISTS (SELECT FROM parako.registration_tokens AS e11 WHERE e11.tenant_id = $1 AND e11.expires_at < $2::timestamptz)
+        OR EXISTS (SELECT FROM parako.logout_deliveries AS e12 WHERE e12.tenant_id = $1 AND e12.expires_at < $2::timestamptz)
+        OR EXISTS (SELECT FROM parako.mails AS e13 WHERE e13.tenant_id = $1 AND e13.expires_at < $2::timestamptz))::boolean AS more
+`
+
+type ExpiredLeftParams struct {
+	TenantID uuid.UUID
+	Before   time.Time
+}
+
+// ExpiredLeft reports whether a page was not enough somewhere.
+func (q *Queries) ExpiredLeft(ctx context.Context, arg ExpiredLeftParams) (bool, error) {
+	row := q.db.QueryRow(ctx, expiredLeft, arg.TenantID, arg.Before)
+	var more bool
+	err := row.Scan(&more)
+	return more, err
+}
+
 const grantExpire = `-- name: GrantExpire :exec
 DELETE FROM parako.grants AS g
  WHERE g.tenant_id = $1

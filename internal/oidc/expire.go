@@ -3,25 +3,51 @@ package oidc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
+
+	"github.com/google/uuid"
 
 	"parako/internal/dbsqlc"
 	"parako/internal/store"
+	"parako/internal/tenant"
 )
 
 const (
-	// expirePage bounds what one transaction removes of each table.
-	expirePage = 1000
+	// expirePage bounds what one transaction removes of each table, and expirePages how often a tenant gets its turn.
+	expirePage  = 1000
+	expirePages = 200
 	// keepExpired is how long a code, token or interaction is kept after it has expired, so that a late reuse is recognised.
 	keepExpired = 24 * time.Hour
 )
 
-// Expire removes what has long expired in the tenant, a bounded number of rows in one round trip. It is safe to run on
-// several instances at once.
-func (p *Provider) Expire(ctx context.Context) error {
-	return p.inTenant(ctx, func(ctx context.Context, tx *store.Tx) error {
+// Expire removes what has long expired in the tenants: a page of each, then another of each that has more, and so on, so that a large
+// one keeps no other waiting. It is safe to run on several instances at once. A tenant that fails stops no other.
+func Expire(ctx context.Context, s *store.Store, tenants []tenant.Tenant) error {
+	var errs []error
+	for range expirePages {
+		var rest []tenant.Tenant
+		for _, t := range tenants {
+			more, err := expire(ctx, s, t.ID)
+			if ctx.Err() != nil {
+				return errors.Join(append(errs, ctx.Err())...)
+			}
+			if err != nil {
+				errs = append(errs, fmt.Errorf("tenant %s: %w", t.ID, err))
+			} else if more {
+				rest = append(rest, t)
+			}
+		}
+		tenants = rest
+	}
+	return errors.Join(errs...)
+}
+
+// expire removes a page of each table in one round trip, and reports whether more is left.
+func expire(ctx context.Context, s *store.Store, tenantID uuid.UUID) (more bool, err error) {
+	err = s.InTenant(ctx, tenantID, func(ctx context.Context, tx *store.Tx) error {
 		q, id, before := tx.Later(), tx.Tenant(), tx.Now().Add(-keepExpired)
-		return errors.Join(
+		if err := errors.Join(
 			q.InteractionExpire(ctx, dbsqlc.InteractionExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.CodeExpire(ctx, dbsqlc.CodeExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.AccessTokenExpire(ctx, dbsqlc.AccessTokenExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
@@ -35,29 +61,11 @@ func (p *Provider) Expire(ctx context.Context) error {
 			q.LogoutDeliveryExpire(ctx, dbsqlc.LogoutDeliveryExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.MailExpire(ctx, dbsqlc.MailExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
 			q.SessionExpire(ctx, dbsqlc.SessionExpireParams{TenantID: id, Before: before, PageSize: expirePage}),
-		)
-	})
-}
-
-// Expire removes what has long expired in every tenant that is in use here. Tenants that nobody uses gain no rows.
-func (p *Pool) Expire(ctx context.Context) error {
-	var errs []error
-	for _, provider := range p.providers() {
-		errs = append(errs, provider.Expire(ctx))
-	}
-	return errors.Join(errs...)
-}
-
-// providers are those that are built now.
-func (p *Pool) providers() []*Provider {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var list []*Provider
-	for el := p.order.Front(); el != nil; el = el.Next() {
-		e := el.Value.(*entry) //nolint:forcetypeassert // The list holds nothing else.
-		if e.built() && e.err == nil {
-			list = append(list, e.provider)
+		); err != nil {
+			return err
 		}
-	}
-	return list
+		more, err = tx.ExpiredLeft(ctx, dbsqlc.ExpiredLeftParams{TenantID: id, Before: before})
+		return err
+	})
+	return more, err
 }

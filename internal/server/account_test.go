@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
+	"parako/internal/testkit"
 	"parako/internal/testkit/app"
 )
 
@@ -95,5 +98,23 @@ func TestExpiredRowsAreRemoved(t *testing.T) {
 		if count(a.Globex, table) == 0 {
 			t.Errorf("%s: another tenant's row was removed", table)
 		}
+	}
+}
+
+// TestMoreThanAPageExpires has more rows than one transaction removes, in a tenant in use and in one that this instance has never met.
+func TestMoreThanAPageExpires(t *testing.T) {
+	t.Parallel()
+	a := app.New(t)
+	app.Get(t, a.Client(t), a.Acme.Issuer+"/jwks")
+	quiet := testkit.Tenant(t, a.Store, "quiet")
+	for _, id := range []uuid.UUID{a.Acme.ID, quiet.ID} {
+		a.Superuser(t, "INSERT INTO parako.revoked_tokens (tenant_id, id, expires_at) SELECT $1, 'x' || n, now() - interval '3 days' FROM generate_series(1, 2500) AS n", id)
+	}
+	left := func(id uuid.UUID) int { return len(a.DB.Ask(t, id, "SELECT id FROM parako.revoked_tokens")) }
+	if err := a.Server.Expire(t.Context()); err != nil || left(a.Acme.ID) != 0 || left(quiet.ID) == 0 {
+		t.Errorf("%d rows are left, and %d of a tenant that nobody uses, %v", left(a.Acme.ID), left(quiet.ID), err)
+	}
+	if after, err := a.Server.ExpireNext(t.Context(), ""); err != nil || after != "" || left(quiet.ID) != 0 {
+		t.Errorf("%d rows of a tenant that nobody uses are left after the round, which ends at %q, %v", left(quiet.ID), after, err)
 	}
 }

@@ -15,6 +15,11 @@ func (s *Server) SealUsed(ctx context.Context) { s.sealer.sealUsed(ctx) }
 // SealNext is described at SealUsed.
 func (s *Server) SealNext(ctx context.Context) { s.sealer.sealNext(ctx) }
 
+// ExpireNext is what follows Expire.
+func (s *Server) ExpireNext(ctx context.Context, after string) (string, error) {
+	return s.expireNext(ctx, after)
+}
+
 // Routes are the routes of the public listener as the router has them.
 func (s *Server) Routes() []*echo.Route { return s.echo.Routes() }
 

@@ -57,21 +57,31 @@ func (s *sealer) sealUsed(ctx context.Context) {
 
 // sealNext seals the trails of the next page of all tenants and begins again behind the last.
 func (s *sealer) sealNext(ctx context.Context) {
-	page, err := tenant.List(ctx, s.store, "", s.after, roundPage)
+	page, next, err := nextTenants(ctx, s.store, s.after)
 	if err != nil {
 		s.failed(ctx, err)
 		return
 	}
-	if s.after == "" {
-		page = append(page, tenant.Tenant{ID: tenant.DefaultID, Slug: tenant.DefaultSlug})
-	}
-	s.after = ""
-	if len(page) >= roundPage {
-		s.after = page[roundPage-1].Slug
-	}
+	s.after = next
 	for _, t := range page {
 		s.seal(ctx, t)
 	}
+}
+
+// nextTenants is the page of all tenants behind a slug, and the slug at which it ends; none after the last page. The built-in tenant,
+// which is in no list, comes with the first.
+func nextTenants(ctx context.Context, s *store.Store, after string) (page []tenant.Tenant, next string, err error) {
+	page, err = tenant.List(ctx, s, "", after, roundPage)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(page) >= roundPage {
+		next = page[roundPage-1].Slug
+	}
+	if after == "" {
+		page = append(page, tenant.Tenant{ID: tenant.DefaultID, Slug: tenant.DefaultSlug})
+	}
+	return page, next, nil
 }
 
 // seal seals one trail and logs the seal: where logs leave the machine, they are a witness that nobody with the database

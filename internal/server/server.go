@@ -310,16 +310,20 @@ func (s *Server) work(ctx context.Context) {
 // expireInterval is how often what has expired is removed.
 const expireInterval = 5 * time.Minute
 
-// expire removes what has long expired, until ctx is done.
+// expire removes what has long expired in the tenants that are in use here and, page by page, in all of them, until ctx is done.
 func (s *Server) expire(ctx context.Context) {
 	ticker := time.NewTicker(expireInterval)
 	defer ticker.Stop()
+	after := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if err := s.Expire(ctx); err != nil && ctx.Err() == nil {
+			err := s.Expire(ctx)
+			next, failed := s.expireNext(ctx, after)
+			after = next
+			if err = errors.Join(err, failed); err != nil && ctx.Err() == nil {
 				s.o.Log.ErrorContext(ctx, "expire_failed", "error", err.Error())
 			}
 		}
@@ -327,7 +331,19 @@ func (s *Server) expire(ctx context.Context) {
 }
 
 // Expire removes what has long expired in the tenants that are in use here. Run does so every few minutes.
-func (s *Server) Expire(ctx context.Context) error { return s.pool.Expire(ctx) }
+func (s *Server) Expire(ctx context.Context) error {
+	return oidc.Expire(ctx, s.store, s.pool.UsedSince(time.Time{}))
+}
+
+// expireNext does so in the next page of all tenants, and returns the slug at which the round has arrived: what a tenant has left
+// expires when nobody uses it any more.
+func (s *Server) expireNext(ctx context.Context, after string) (string, error) {
+	page, next, err := nextTenants(ctx, s.store, after)
+	if err != nil {
+		return after, err
+	}
+	return next, oidc.Expire(ctx, s.store, page)
+}
 
 // changed acts on what a transaction of this instance has changed, at once, and tells the others. While New prepares the
 // database there is nobody to tell.
