@@ -181,6 +181,20 @@ func (l locked) next(alg string) (dbsqlc.SigningKey, bool) {
 	return l.find(func(r dbsqlc.SigningKey) bool { return r.Alg == alg && waits(r) })
 }
 
+// room is when the first of the keys of an algorithm that still verify is retired, and not before now.
+func (l locked) room(alg string, now time.Time) time.Time {
+	first := now.Add(lookAgain)
+	for _, r := range l {
+		if r.Alg == alg && r.Status == Expiring && r.VerifyUntil != nil {
+			first = earlier(first, *r.VerifyUntil)
+		}
+	}
+	if first.Before(now) {
+		return now
+	}
+	return first
+}
+
 // waits reports whether a key is published and does not sign yet.
 func waits(r dbsqlc.SigningKey) bool { return r.Status == Active && !r.Promoted }
 
@@ -362,6 +376,10 @@ func Attend(ctx context.Context, tx *store.Tx, vault tenant.Vault, p Policy, kin
 			return earlier(due, now.Add(lookAgain)), nil
 		}
 		next, err := Rotate(ctx, tx, vault, p, audit.System(), key.Alg)
+		if errors.Is(err, ErrManyKeys) {
+			// The interval is too short for the overlap: a key is replaced as soon as another has been retired.
+			return keys.room(key.Alg, now).Add(time.Minute), nil
+		}
 		if err != nil || next.PromoteAt == nil {
 			return now.Add(time.Hour), err
 		}

@@ -421,3 +421,30 @@ func TestManyRotations(t *testing.T) {
 		t.Errorf("Rotate = %v, want %v", err, ErrManyKeys)
 	}
 }
+
+// TestRotationThatIsDueTooOften has a job replace a key where the overlap leaves no room: it waits until there is.
+func TestRotationThatIsDueTooOften(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for range maxExpiring {
+		h.rotate(t, "EdDSA")
+		if err := h.promote(t, "EdDSA", true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kid := h.open(t).signers[string(EdDSA)].KeyID
+	h.db.Ask(t, h.id, "UPDATE parako.signing_keys SET promoted_at = now() - interval '91 days' WHERE kid = $1", kid)
+	h.db.Ask(t, h.id, "UPDATE parako.signing_keys SET verify_until = '2101-01-01' WHERE status = 'expiring'")
+	if got := time.Until(h.attend(t, store.JobKeyRotation, kid)); got < lookAgain || got > lookAgain+time.Hour {
+		t.Errorf("it is looked at again in %s", got)
+	}
+	for _, until := range []time.Time{time.Now().Add(time.Hour).Truncate(time.Second), time.Now().Add(-time.Hour)} {
+		h.db.Ask(t, h.id, "UPDATE parako.signing_keys SET verify_until = $1 WHERE id = (SELECT id FROM parako.signing_keys WHERE alg = 'EdDSA' AND status = 'expiring' ORDER BY id LIMIT 1)", until)
+		if got := h.attend(t, store.JobKeyRotation, kid); got.Before(time.Now()) || got.After(time.Now().Add(2*time.Hour)) {
+			t.Errorf("there is room at %s, and it is looked at again at %s", until, got)
+		}
+	}
+	if got := h.db.Ask(t, h.id, "SELECT count(*)::text FROM parako.signing_keys WHERE alg = 'EdDSA' AND status = 'active'"); got[0] != "1" {
+		t.Errorf("%s keys are active", got[0])
+	}
+}
