@@ -141,3 +141,15 @@ func TestTheTrailIsCountedOnce(t *testing.T) {
 		t.Errorf("the certificate is %+v", removal.Certificate)
 	}
 }
+
+// TestRemovalDoesNotWaitForAnImport has somebody write a row that refers to the tenant, in a transaction that stays open.
+func TestRemovalDoesNotWaitForAnImport(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	acme := testkit.Tenant(t, db.Store(t), "acme")
+	removal := testkit.Remove(t, db, "acme", time.Hour)
+	db.Hold(t, "INSERT INTO parako.revoked_tokens (tenant_id, id, expires_at) VALUES ($1, 'x', now())", acme.ID)
+	if wait, err := removal.Purge(t.Context()); wait <= 0 || err != nil {
+		t.Errorf("Purge = %s, %v", wait, err)
+	}
+}

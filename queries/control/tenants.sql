@@ -189,12 +189,13 @@ RETURNING *;
       AND (sqlc.narg(revision)::bigint IS NULL OR revision = sqlc.narg(revision))
 RETURNING *;
 
--- TenantToRemove finds a tenant for whoever removes it. It waits for a request that is just being made, or taken back.
+-- TenantToRemove finds a tenant for whoever removes it. It waits for a request that is just being made, or taken back, but not for
+-- whoever writes rows that refer to the tenant, as an import does for long.
 -- name: TenantToRemove :one
 SELECT *
   FROM parako.tenants
  WHERE id = @id
-   FOR UPDATE;
+   FOR NO KEY UPDATE;
 
 -- TenantDeletionBegin notes what there was. From then on there is no way back. It is no change that instances have to hear of.
 -- name: TenantDeletionBegin :one

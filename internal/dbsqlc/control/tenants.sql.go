@@ -948,10 +948,11 @@ const tenantToRemove = `-- name: TenantToRemove :one
 SELECT id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
   FROM parako.tenants
  WHERE id = $1
-   FOR UPDATE
+   FOR NO KEY UPDATE
 `
 
-// TenantToRemove finds a tenant for whoever removes it. It waits for a request that is just being made, or taken back.
+// TenantToRemove finds a tenant for whoever removes it. It waits for a request that is just being made, or taken back, but not for
+// whoever writes rows that refer to the tenant, as an import does for long.
 func (q *Queries) TenantToRemove(ctx context.Context, id uuid.UUID) (Tenant, error) {
 	row := q.db.QueryRow(ctx, tenantToRemove, id)
 	var i Tenant
