@@ -154,12 +154,16 @@ func tenantCertificate(ctx context.Context, p *process, args []string) error {
 		return err
 	}
 	payload, err := ring.Verify(signed[0], tenant.CertificateType)
-	if err != nil {
-		return errors.New("no key of the platform of the last year signed this certificate as it is, or the key was revoked")
-	}
+	const unverified = "no key of the platform of the last year signed this certificate as it is, or the key was revoked"
 	if *raw {
+		if err != nil {
+			_, _ = fmt.Fprintf(p.stderr, "parako: not verified: %s\n", unverified)
+		}
 		p.printf("%s\n", signed[0])
 		return nil
+	}
+	if err != nil {
+		return errors.New(unverified)
 	}
 	var c tenant.Certificate
 	if err := json.Unmarshal(payload, &c); err != nil {
