@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -18,6 +19,12 @@ func (s *Server) SealNext(ctx context.Context) { s.sealer.sealNext(ctx) }
 // ExpireNext is what follows Expire.
 func (s *Server) ExpireNext(ctx context.Context, after string) (string, error) {
 	return s.expireNext(ctx, after)
+}
+
+// NewPulse makes what /readyz asks, with a ping and a clock of the test's.
+func NewPulse(ping func(context.Context) error, now func() time.Time) (beats func(context.Context) bool) {
+	p := &pulse{ping: ping, now: now}
+	return p.beats
 }
 
 // Routes are the routes of the public listener as the router has them.

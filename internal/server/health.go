@@ -3,13 +3,18 @@ package server
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
 )
 
-// deepTimeout bounds the database check of /health?deep=true and /readyz.
-const deepTimeout = 3 * time.Second
+const (
+	// deepTimeout bounds the database check of /health?deep=true and /readyz.
+	deepTimeout = 3 * time.Second
+	// pulseFor is how long its outcome answers whoever else asks.
+	pulseFor = time.Second
+)
 
 type health struct {
 	Status    string            `json:"status"`
@@ -24,7 +29,7 @@ func (s *Server) health(c echo.Context) error {
 	status := http.StatusOK
 	if c.QueryParam("deep") == "true" {
 		answer.Checks = map[string]string{"database": "ok", "redis": s.redisState()}
-		if !s.databaseAnswers(c.Request().Context()) {
+		if !s.pulse.beats(c.Request().Context()) {
 			answer.Status, answer.Checks["database"], status = "degraded", "unreachable", http.StatusServiceUnavailable
 		}
 	}
@@ -46,16 +51,34 @@ func (s *Server) readiness(c echo.Context) error {
 	switch {
 	case s.draining.Load():
 		return noStore(c).JSON(http.StatusServiceUnavailable, map[string]string{"status": "shutting_down"})
-	case !s.databaseAnswers(c.Request().Context()):
+	case !s.pulse.beats(c.Request().Context()):
 		return noStore(c).JSON(http.StatusServiceUnavailable, map[string]string{"status": "db_disconnected"})
 	}
 	return noStore(c).JSON(http.StatusOK, map[string]string{"status": "ready"})
 }
 
-func (s *Server) databaseAnswers(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, deepTimeout)
-	defer cancel()
-	return s.store.Ping(ctx) == nil
+// pulse knows whether the database answers. Anybody may ask, without limit: so it borrows a connection once a second at most, and one
+// at a time. It is safe for concurrent use.
+type pulse struct {
+	ping func(context.Context) error
+	now  func() time.Time
+
+	mu    sync.Mutex
+	known time.Time
+	ok    bool
+}
+
+func (p *pulse) beats(ctx context.Context) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.known.IsZero() || p.now().Sub(p.known) >= pulseFor {
+		// Whoever asks first may go away; the others want to know it still.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deepTimeout)
+		defer cancel()
+		p.ok = p.ping(ctx) == nil
+		p.known = p.now()
+	}
+	return p.ok
 }
 
 func noStore(c echo.Context) echo.Context {

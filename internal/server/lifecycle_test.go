@@ -11,10 +11,14 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"parako/internal/secret"
 	"parako/internal/server"
+	"parako/internal/testkit"
 	"parako/internal/testkit/app"
 )
 
@@ -55,6 +59,41 @@ func TestHealthWithoutDatabase(t *testing.T) {
 	if resp := app.Get(t, client, a.Acme.Issuer+"/jwks"); resp.StatusCode != http.StatusInternalServerError || strings.Contains(resp.Text, a.DB.Name) {
 		t.Errorf("a request without a database: %d %s", resp.StatusCode, resp.Text)
 	}
+}
+
+// TestPulseIsShared has many ask at once whether the database answers, and go away.
+func TestPulseIsShared(t *testing.T) {
+	t.Parallel()
+	s, clock := testkit.NewDB(t).Store(t), &testkit.Clock{}
+	var pings atomic.Int64
+	beats := server.NewPulse(func(ctx context.Context) error {
+		pings.Add(1)
+		return s.Ping(ctx)
+	}, clock.Now)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	ask := func(want bool, total int64) {
+		t.Helper()
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				if got := beats(gone); got != want {
+					t.Errorf("the database answers: %t, want %t", got, want)
+				}
+			})
+		}
+		all.Wait()
+		if got := pings.Load(); got != total {
+			t.Errorf("the database was asked %d times, want %d", got, total)
+		}
+	}
+	ask(true, 1)
+	ask(true, 1)
+	clock.Advance(time.Second)
+	ask(true, 2)
+	s.Close()
+	clock.Advance(time.Second)
+	ask(false, 3)
 }
 
 // TestShutdownFinishesRequestsInFlight stops a server that has received half a request, and sends the other half then.

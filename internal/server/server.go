@@ -63,6 +63,7 @@ type Server struct {
 	limiter  *ratelimit.Limiter
 	shares   *ratelimit.Shares // nil in single-tenant mode
 	sealer   *sealer
+	pulse    *pulse
 	pages    *pages.Handler
 	relay    *federation.Relay
 	api      *api.Handler
@@ -96,6 +97,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.pulse = &pulse{ping: s.store.Ping, now: time.Now}
 	s.registry = tenant.NewRegistry(s.store, o.Log, time.Now)
 	if err := s.prepare(ctx, vault, passwords); err != nil {
 		s.store.Close()
