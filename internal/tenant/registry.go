@@ -23,7 +23,7 @@ const (
 	// staleAfter is how long what is held may be used after the last successful poll. Past it every look-up asks the
 	// database, so that an instance that cannot poll does not serve a suspended tenant.
 	staleAfter = 5 * time.Second
-	// unknownFor is how long a name that leads nowhere is remembered.
+	// unknownFor is how long a name that leads nowhere, or to an archived tenant, is remembered.
 	unknownFor = 5 * time.Second
 	// pollOverlap re-reads the near past: a transaction may commit after a later one has been seen.
 	pollOverlap = 30 * time.Second
@@ -33,7 +33,11 @@ const (
 
 type name struct{ kind, name string }
 
-type unknown struct{ until time.Time }
+// unknown is a name that leads to nobody who is served; archived is whom it leads to, if anybody.
+type unknown struct {
+	until    time.Time
+	archived *Tenant
+}
 
 // held is a tenant in memory with the names that it was found by.
 type held struct {
@@ -84,16 +88,14 @@ func (g *Registry) ByName(ctx context.Context, kind, value string) (Tenant, erro
 		return t, nil
 	}
 	if usable && missed && now.Before(miss.until) {
+		if miss.archived != nil {
+			return *miss.archived, nil
+		}
 		return Tenant{}, store.ErrNotFound
 	}
 	id, err := g.store.Locate(ctx, kind, value)
 	if errors.Is(err, store.ErrNotFound) {
-		g.mu.Lock()
-		if len(g.missing) >= maxHeld {
-			clear(g.missing)
-		}
-		g.missing[key] = unknown{until: now.Add(unknownFor)}
-		g.mu.Unlock()
+		g.miss(key, unknown{until: now.Add(unknownFor)})
 		return Tenant{}, err
 	}
 	if err != nil {
@@ -102,10 +104,25 @@ func (g *Registry) ByName(ctx context.Context, kind, value string) (Tenant, erro
 	if t, err = g.load(ctx, id); err != nil {
 		return Tenant{}, err
 	}
-	if usable {
+	switch {
+	case !usable:
+	case t.Status == Archived:
+		// It is not held, so that whatever changes it is somebody new, who clears what is missing.
+		g.miss(key, unknown{until: now.Add(unknownFor), archived: &t})
+	default:
 		g.remember(ctx, key, t)
 	}
 	return t, nil
+}
+
+// miss remembers for a while that a name leads to nobody who is served.
+func (g *Registry) miss(key name, u unknown) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.missing) >= maxHeld {
+		clear(g.missing)
+	}
+	g.missing[key] = u
 }
 
 // remember holds the name by which t was found, for as long as t is held. The name may have been taken from the tenant after it

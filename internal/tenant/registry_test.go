@@ -157,6 +157,26 @@ func TestFirstPollTrustsNothing(t *testing.T) {
 	want(t, w.Registry, "umbra", tenant.Active)
 }
 
+// TestArchivedIsRemembered refuses an archived tenant without the database, until it is heard of.
+func TestArchivedIsRemembered(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	testkit.Tenant(t, w.store, "acme")
+	if _, err := tenant.SetStatus(t.Context(), w.store, "acme", tenant.Archived, "test"); err != nil {
+		t.Fatal(err)
+	}
+	w.poll()
+	w.stop()
+	want(t, w.Registry, "acme", tenant.Archived)
+	back, err := tenant.SetStatus(t.Context(), w.store, "acme", tenant.Active, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, w.Registry, "acme", tenant.Archived)
+	w.Changed(back.ID, back.Revision)
+	want(t, w.Registry, "acme", tenant.Active)
+}
+
 func TestChanged(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
