@@ -49,16 +49,32 @@ func tenantCreate(ctx context.Context, p *process, args []string) error {
 	if err := p.required(flags, "slug", "name"); err != nil {
 		return err
 	}
+	n := tenant.New{Slug: *slug, DisplayName: *name, Domain: *domain, Operator: operator}
+	if n.Domain != "" {
+		var err error
+		if n.Base, err = p.base(); err != nil {
+			return err
+		}
+	}
 	s, err := p.database(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	t, err := tenant.Create(ctx, s, tenant.New{Slug: *slug, DisplayName: *name, Domain: *domain, Operator: operator})
+	t, err := tenant.Create(ctx, s, n)
 	if err != nil {
 		return err
 	}
 	return p.printTenant(*asJSON, t)
+}
+
+// base is the deployment's URL, against which the names of tenants are checked.
+func (p *process) base() (*url.URL, error) {
+	c, err := config.Load(p.environ)
+	if err != nil {
+		return nil, err
+	}
+	return c.BaseURL()
 }
 
 func tenantShow(ctx context.Context, p *process, args []string) error {
@@ -187,11 +203,8 @@ func tenantUpdate(ctx context.Context, p *process, args []string) error {
 		return p.misuse(flags, "say what to change: --name or --issuer-url")
 	}
 	if c.IssuerURL != nil {
-		environment, err := config.Load(p.environ)
-		if err != nil {
-			return err
-		}
-		if c.Base, err = environment.BaseURL(); err != nil {
+		var err error
+		if c.Base, err = p.base(); err != nil {
 			return err
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -131,7 +130,7 @@ func Exported(ctx context.Context, s *store.Store, t Tenant, operator string) er
 // ClaimMoved claims a domain anew for tx's tenant, which had it where it comes from. Nothing is proven by that. It reports whether there
 // is such a claim: a name below the deployment's own host cannot be claimed.
 func ClaimMoved(ctx context.Context, tx *store.Tx, base *url.URL, name string) (bool, error) {
-	if own := hostName(base.Hostname()); name == own || strings.HasSuffix(name, "."+own) {
+	if ownHost(base, name) {
 		return false, nil
 	}
 	claim, err := uuid.NewV7()
