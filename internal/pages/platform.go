@@ -373,6 +373,8 @@ func (h *Handler) platformCreate(c echo.Context) error {
 		view.NameError = FormName
 	case errors.Is(err, tenant.ErrDomainFormat):
 		view.DomainError = FormDomain
+	case errors.Is(err, tenant.ErrDomainRefused):
+		view.DomainError = FormDomainRefused
 	case errors.Is(err, tenant.ErrDomainTaken):
 		view.DomainError = FormDomainTaken
 	case err != nil:
