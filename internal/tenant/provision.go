@@ -49,7 +49,8 @@ func Provision(ctx context.Context, s *store.Store, n New, issuer string, q Quot
 			}
 		}
 		err := tx.TenantProvision(ctx, control.TenantProvisionParams{
-			ID: id, Slug: n.Slug, DisplayName: n.DisplayName, IssuerURL: issuerURL, MaxUsers: q.Users, MaxClients: q.Clients,
+			ID: id, Slug: n.Slug, DisplayName: n.DisplayName, IssuerURL: issuerURL,
+			MaxUsers: q.Users, MaxClients: q.Clients, MaxSessions: q.Sessions, MaxRequestsPerSecond: q.RequestsPerSecond, MaxMailsPerHour: q.MailsPerHour,
 			PatienceSeconds: provisionFor.Seconds(), Operator: n.Operator,
 		})
 		if err != nil {

@@ -218,9 +218,16 @@ func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	here, there := deploy(t, "https://id.example.com"), deploy(t, "https://id.example.com")
 	acme, globex := testkit.Tenant(t, here.store, "acme"), testkit.Tenant(t, here.store, "globex")
-	most := int32(9)
-	if _, err := tenant.SetQuota(t.Context(), here.store, "acme", tenant.Quota{Users: &most}, nil, "test"); err != nil {
+	bounded, err := tenant.SetQuota(t.Context(), here.store, "acme", tenant.Quota{
+		Users: new(int32(9)), Clients: new(int32(8)), Sessions: new(int32(7)), RequestsPerSecond: new(int32(6)), MailsPerHour: new(int32(5)),
+	}, nil, "test")
+	if err != nil {
 		t.Fatal(err)
+	}
+	for _, b := range bounded.Quota.Bounds() {
+		if b.Most == nil {
+			t.Errorf("there is no quota of %s: the test proves nothing about it", b.Name)
+		}
 	}
 	user := here.populate(t, acme)
 	here.populate(t, globex)
@@ -243,8 +250,11 @@ func TestRoundTrip(t *testing.T) {
 	}
 
 	moved := there.receive(t, file, there.importing(""))
-	if got := moved.Tenant; got.Slug != "acme" || got.Status != tenant.Active || got.DeleteAfter != nil || got.ID == acme.ID || got.DisplayName != "acme" || *got.Quota.Users != 9 {
+	if got := moved.Tenant; got.Slug != "acme" || got.Status != tenant.Active || got.DeleteAfter != nil || got.ID == acme.ID || got.DisplayName != "acme" {
 		t.Errorf("tenant = %+v", got)
+	}
+	if diff := cmp.Diff(bounded.Quota, moved.Tenant.Quota); diff != "" {
+		t.Errorf("quotas mismatch (-before +after)\n%s", diff)
 	}
 	if !moved.KeptKeys || moved.Issuer != "https://acme.id.example.com/oidc/v1" || moved.From.ID != acme.ID {
 		t.Errorf("imported = %+v", moved)

@@ -7,8 +7,10 @@ VALUES (@id, @slug, @display_name, sqlc.narg(domain), sqlc.narg(issuer_url));
 
 -- TenantProvision adds a tenant that is about to be filled. Nobody is served there, and if that never ends, it is removed.
 -- name: TenantProvision :exec
-INSERT INTO parako.tenants (id, slug, display_name, issuer_url, max_users, max_clients, status, delete_after, deletion)
-VALUES (@id, @slug, @display_name, sqlc.narg(issuer_url), sqlc.narg(max_users), sqlc.narg(max_clients), 'archived',
+INSERT INTO parako.tenants (id, slug, display_name, issuer_url, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour,
+                            status, delete_after, deletion)
+VALUES (@id, @slug, @display_name, sqlc.narg(issuer_url), sqlc.narg(max_users), sqlc.narg(max_clients), sqlc.narg(max_sessions),
+        sqlc.narg(max_requests_per_second), sqlc.narg(max_mails_per_hour), 'archived',
         now() + make_interval(secs => @patience_seconds::double precision),
         jsonb_build_object('provisioning', true, 'requested_by', @operator::text, 'requested_at', now()));
 

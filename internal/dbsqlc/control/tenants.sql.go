@@ -680,21 +680,26 @@ func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenan
 }
 
 const tenantProvision = `-- name: TenantProvision :exec
-INSERT INTO parako.tenants (id, slug, display_name, issuer_url, max_users, max_clients, status, delete_after, deletion)
-VALUES ($1, $2, $3, $4, $5, $6, 'archived',
-        now() + make_interval(secs => $7::double precision),
-        jsonb_build_object('provisioning', true, 'requested_by', $8::text, 'requested_at', now()))
+INSERT INTO parako.tenants (id, slug, display_name, issuer_url, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour,
+                            status, delete_after, deletion)
+VALUES ($1, $2, $3, $4, $5, $6, $7,
+        $8, $9, 'archived',
+        now() + make_interval(secs => $10::double precision),
+        jsonb_build_object('provisioning', true, 'requested_by', $11::text, 'requested_at', now()))
 `
 
 type TenantProvisionParams struct {
-	ID              uuid.UUID
-	Slug            string
-	DisplayName     string
-	IssuerURL       *string
-	MaxUsers        *int32
-	MaxClients      *int32
-	PatienceSeconds float64
-	Operator        string
+	ID                   uuid.UUID
+	Slug                 string
+	DisplayName          string
+	IssuerURL            *string
+	MaxUsers             *int32
+	MaxClients           *int32
+	MaxSessions          *int32
+	MaxRequestsPerSecond *int32
+	MaxMailsPerHour      *int32
+	PatienceSeconds      float64
+	Operator             string
 }
 
 // TenantProvision adds a tenant that is about to be filled. Nobody is served there, and if that never ends, it is removed.
@@ -706,6 +711,9 @@ func (q *Queries) TenantProvision(ctx context.Context, arg TenantProvisionParams
 		arg.IssuerURL,
 		arg.MaxUsers,
 		arg.MaxClients,
+		arg.MaxSessions,
+		arg.MaxRequestsPerSecond,
+		arg.MaxMailsPerHour,
 		arg.PatienceSeconds,
 		arg.Operator,
 	)
