@@ -375,7 +375,10 @@ func (p *process) printTenant(asJSON bool, t tenant.Tenant) error {
 		return p.printJSON(t)
 	}
 	p.printf("slug     %s\nid       %s\nname     %s\nstatus   %s\n", t.Slug, t.ID, t.DisplayName, t.Status)
-	if t.DeleteAfter != nil {
+	switch {
+	case t.Importing:
+		p.printf("deleted  %s\n         It is being imported, and stays once that is done.\n", t.DeleteAfter.UTC().Format(time.RFC3339))
+	case t.DeleteAfter != nil:
 		p.printf("deleted  %s\n         Until then `parako tenant restore --slug %s` takes it back.\n", t.DeleteAfter.UTC().Format(time.RFC3339), t.Slug)
 	}
 	if t.Domain != "" {

@@ -120,10 +120,14 @@ func RequestDeletion(ctx context.Context, s *store.Store, slug string, d Deletio
 }
 
 // Restore takes the request for a tenant's removal back. The tenant stays archived. revision is what the tenant's must be; nil: any.
+// ErrImporting: nobody asked for it, and whoever fills the tenant still has it.
 func Restore(ctx context.Context, s *store.Store, slug string, revision *int64, operator string) (Tenant, error) {
 	t, err := BySlug(ctx, s, slug)
 	if err != nil {
 		return Tenant{}, err
+	}
+	if t.Importing {
+		return Tenant{}, ErrImporting
 	}
 	var row control.Tenant
 	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {

@@ -19,6 +19,9 @@ import (
 // provisionFor is how long a tenant can be filled. One that is still not served then is removed like any other whose time has come.
 const provisionFor = 24 * time.Hour
 
+// ErrImporting refuses to take hold of a tenant before it is complete.
+var ErrImporting = problem.New(problem.Conflict, "tenant_importing", "The tenant is being imported. If that was broken off, it is removed within a day.")
+
 // Provision adds a tenant that is about to be filled: archived and due for removal unless Provisioned comes first, so that a process
 // that dies on the way leaves nothing for long. It takes the slug, and the issuer if that is to be had here; otherwise the returned
 // tenant has none. The domain is not looked at: it has to be proven where the tenant comes to.

@@ -177,8 +177,8 @@ RETURNING *;
       AND (sqlc.narg(revision)::bigint IS NULL OR revision = sqlc.narg(revision))
 RETURNING *;
 
--- TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, its removal has begun, or it is not at the revision that was
--- expected.
+-- TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, its removal has begun, it is about to be filled, or it is not
+-- at the revision that was expected.
 -- name: TenantDeletionCancel :one
    UPDATE parako.tenants
       SET delete_after = NULL,
@@ -188,6 +188,7 @@ RETURNING *;
     WHERE id = @id
       AND delete_after IS NOT NULL
       AND NOT deletion ? 'rows'
+      AND NOT deletion ? 'provisioning'
       AND (sqlc.narg(revision)::bigint IS NULL OR revision = sqlc.narg(revision))
 RETURNING *;
 

@@ -450,6 +450,7 @@ const tenantDeletionCancel = `-- name: TenantDeletionCancel :one
     WHERE id = $1
       AND delete_after IS NOT NULL
       AND NOT deletion ? 'rows'
+      AND NOT deletion ? 'provisioning'
       AND ($2::bigint IS NULL OR revision = $2)
 RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
@@ -459,8 +460,8 @@ type TenantDeletionCancelParams struct {
 	Revision *int64
 }
 
-// TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, its removal has begun, or it is not at the revision that was
-// expected.
+// TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, its removal has begun, it is about to be filled, or it is not
+// at the revision that was expected.
 func (q *Queries) TenantDeletionCancel(ctx context.Context, arg TenantDeletionCancelParams) (Tenant, error) {
 	row := q.db.QueryRow(ctx, tenantDeletionCancel, arg.ID, arg.Revision)
 	var i Tenant
