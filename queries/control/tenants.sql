@@ -38,7 +38,7 @@ UPDATE parako.tenants
    AND status = 'archived'
    AND deletion ? 'provisioning';
 
--- LocatorCreate claims a slug, a host or an issuer; no row means that it is taken, or held after the end of its tenant.
+-- LocatorCreate claims a slug, an issuer, or the keys of an origin; no row means that it is taken, or held after the end of its tenant.
 -- name: LocatorCreate :execrows
 INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at)
 VALUES (@kind, @name, @tenant_id, now())
@@ -214,16 +214,32 @@ RETURNING *;
 DELETE FROM parako.tenants
  WHERE id = @id;
 
--- LocatorsDelete gives the issuers of a tenant back.
+-- LocatorsDelete gives the issuers of a tenant back, and the keys that it had come with.
 -- name: LocatorsDelete :exec
 DELETE FROM parako.tenant_locators
  WHERE tenant_id = @tenant_id
-   AND kind = 'issuer';
+   AND kind IN ('issuer', 'origin');
 
 -- LocatorsForget gives every name of a tenant back that was never served.
 -- name: LocatorsForget :exec
 DELETE FROM parako.tenant_locators
  WHERE tenant_id = @tenant_id;
+
+-- TenantOrigins are the tenants whose keys a tenant has come with. Served by tenant_locators_tenant_id_idx.
+-- name: TenantOrigins :many
+SELECT name
+  FROM parako.tenant_locators
+ WHERE tenant_id = @tenant_id
+   AND kind = 'origin'
+ ORDER BY name;
+
+-- TenantAmong says whether one of the tenants is here.
+-- name: TenantAmong :one
+SELECT EXISTS (
+    SELECT
+      FROM parako.tenants
+     WHERE id = ANY(@ids::uuid[])
+);
 
 -- LocatorHold keeps the slug and the hosts of a tenant from everybody for a while. They lead nowhere.
 -- name: LocatorHold :exec

@@ -145,7 +145,7 @@ type LocatorCreateParams struct {
 	TenantID uuid.UUID
 }
 
-// LocatorCreate claims a slug, a host or an issuer; no row means that it is taken, or held after the end of its tenant.
+// LocatorCreate claims a slug, an issuer, or the keys of an origin; no row means that it is taken, or held after the end of its tenant.
 func (q *Queries) LocatorCreate(ctx context.Context, arg LocatorCreateParams) (int64, error) {
 	result, err := q.db.Exec(ctx, locatorCreate, arg.Kind, arg.Name, arg.TenantID)
 	if err != nil {
@@ -289,10 +289,10 @@ func (q *Queries) LocatorRelease(ctx context.Context, arg LocatorReleaseParams) 
 const locatorsDelete = `-- name: LocatorsDelete :exec
 DELETE FROM parako.tenant_locators
  WHERE tenant_id = $1
-   AND kind = 'issuer'
+   AND kind IN ('issuer', 'origin')
 `
 
-// LocatorsDelete gives the issuers of a tenant back.
+// LocatorsDelete gives the issuers of a tenant back, and the keys that it had come with.
 func (q *Queries) LocatorsDelete(ctx context.Context, tenantID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, locatorsDelete, tenantID)
 	return err
@@ -307,6 +307,22 @@ DELETE FROM parako.tenant_locators
 func (q *Queries) LocatorsForget(ctx context.Context, tenantID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, locatorsForget, tenantID)
 	return err
+}
+
+const tenantAmong = `-- name: TenantAmong :one
+SELECT EXISTS (
+    SELECT
+      FROM parako.tenants
+     WHERE id = ANY($1::uuid[])
+)
+`
+
+// TenantAmong says whether one of the tenants is here.
+func (q *Queries) TenantAmong(ctx context.Context, ids []uuid.UUID) (bool, error) {
+	row := q.db.QueryRow(ctx, tenantAmong, ids)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const tenantBySlug = `-- name: TenantBySlug :one
@@ -673,6 +689,35 @@ func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenan
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const tenantOrigins = `-- name: TenantOrigins :many
+SELECT name
+  FROM parako.tenant_locators
+ WHERE tenant_id = $1
+   AND kind = 'origin'
+ ORDER BY name
+`
+
+// TenantOrigins are the tenants whose keys a tenant has come with. Served by tenant_locators_tenant_id_idx.
+func (q *Queries) TenantOrigins(ctx context.Context, tenantID uuid.UUID) ([]string, error) {
+	rows, err := q.db.Query(ctx, tenantOrigins, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		items = append(items, name)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
