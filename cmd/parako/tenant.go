@@ -30,7 +30,7 @@ func tenants(ctx context.Context, p *process, args []string) error {
 		{"delete", "remove a tenant with everything it has, after a grace period", tenantDelete},
 		{"restore", "let a tenant stay that was to be deleted", tenantRestore},
 		{"certificate", "print and verify the certificate of a deletion", tenantCertificate},
-		{"release", "let the slug of a deleted tenant be used again", tenantRelease},
+		{"release", "let the slug or a host of a deleted tenant be used again", tenantRelease},
 		{"export", "write everything a tenant has into a file", tenantExport},
 		{"import", "make a tenant of such a file", tenantImport},
 		{"auditor", "give a tenant's auditors a login of PostgreSQL, or take it back", tenantAuditor},

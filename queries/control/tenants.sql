@@ -250,12 +250,15 @@ UPDATE parako.tenant_locators
        reserved_until = CASE WHEN kind = 'host' THEN now() + make_interval(secs => @hold_seconds::double precision) END
  WHERE tenant_id = @tenant_id;
 
--- LocatorFree gives a slug back that is held. No row: it is not.
--- name: LocatorFree :execrows
+-- LocatorFree gives a slug or a host back that LocatorHold keeps, and tells which it was: no slug has a dot, and every host one. No row:
+-- it is not kept.
+-- name: LocatorFree :one
 DELETE FROM parako.tenant_locators
- WHERE kind = 'slug'
-   AND name = @name
-   AND held_until IS NOT NULL;
+ WHERE name = @name
+   AND tenant_id = @holder
+   AND (kind = 'slug' AND held_until IS NOT NULL
+        OR kind = 'host' AND verified_at IS NULL AND reserved_until IS NOT NULL)
+RETURNING kind;
 
 -- JobsForget removes the jobs of a tenant but for the one that removes it. Served by river_job_args_index.
 -- name: JobsForget :exec

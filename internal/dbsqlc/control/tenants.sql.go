@@ -193,20 +193,27 @@ func (q *Queries) LocatorForget(ctx context.Context, arg LocatorForgetParams) er
 	return err
 }
 
-const locatorFree = `-- name: LocatorFree :execrows
+const locatorFree = `-- name: LocatorFree :one
 DELETE FROM parako.tenant_locators
- WHERE kind = 'slug'
-   AND name = $1
-   AND held_until IS NOT NULL
+ WHERE name = $1
+   AND tenant_id = $2
+   AND (kind = 'slug' AND held_until IS NOT NULL
+        OR kind = 'host' AND verified_at IS NULL AND reserved_until IS NOT NULL)
+RETURNING kind
 `
 
-// LocatorFree gives a slug back that is held. No row: it is not.
-func (q *Queries) LocatorFree(ctx context.Context, name string) (int64, error) {
-	result, err := q.db.Exec(ctx, locatorFree, name)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+type LocatorFreeParams struct {
+	Name   string
+	Holder uuid.UUID
+}
+
+// LocatorFree gives a slug or a host back that LocatorHold keeps, and tells which it was: no slug has a dot, and every host one. No row:
+// it is not kept.
+func (q *Queries) LocatorFree(ctx context.Context, arg LocatorFreeParams) (string, error) {
+	row := q.db.QueryRow(ctx, locatorFree, arg.Name, arg.Holder)
+	var kind string
+	err := row.Scan(&kind)
+	return kind, err
 }
 
 const locatorHold = `-- name: LocatorHold :exec
