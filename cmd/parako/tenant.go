@@ -30,7 +30,7 @@ func tenants(ctx context.Context, p *process, args []string) error {
 		{"delete", "remove a tenant with everything it has, after a grace period", tenantDelete},
 		{"restore", "let a tenant stay that was to be deleted", tenantRestore},
 		{"certificate", "print and verify the certificate of a deletion", tenantCertificate},
-		{"release", "let the slug of a deleted tenant be used again", tenantRelease},
+		{"release", "let the slug or a host of a deleted tenant be used again", tenantRelease},
 		{"export", "write everything a tenant has into a file", tenantExport},
 		{"import", "make a tenant of such a file", tenantImport},
 		{"auditor", "give a tenant's auditors a login of PostgreSQL, or take it back", tenantAuditor},
@@ -49,16 +49,32 @@ func tenantCreate(ctx context.Context, p *process, args []string) error {
 	if err := p.required(flags, "slug", "name"); err != nil {
 		return err
 	}
+	n := tenant.New{Slug: *slug, DisplayName: *name, Domain: *domain, Operator: operator}
+	if n.Domain != "" {
+		var err error
+		if n.Base, err = p.base(); err != nil {
+			return err
+		}
+	}
 	s, err := p.database(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	t, err := tenant.Create(ctx, s, tenant.New{Slug: *slug, DisplayName: *name, Domain: *domain, Operator: operator})
+	t, err := tenant.Create(ctx, s, n)
 	if err != nil {
 		return err
 	}
 	return p.printTenant(*asJSON, t)
+}
+
+// base is the deployment's URL, against which the names of tenants are checked.
+func (p *process) base() (*url.URL, error) {
+	c, err := config.Load(p.environ)
+	if err != nil {
+		return nil, err
+	}
+	return c.BaseURL()
 }
 
 func tenantShow(ctx context.Context, p *process, args []string) error {
@@ -187,11 +203,8 @@ func tenantUpdate(ctx context.Context, p *process, args []string) error {
 		return p.misuse(flags, "say what to change: --name or --issuer-url")
 	}
 	if c.IssuerURL != nil {
-		environment, err := config.Load(p.environ)
-		if err != nil {
-			return err
-		}
-		if c.Base, err = environment.BaseURL(); err != nil {
+		var err error
+		if c.Base, err = p.base(); err != nil {
 			return err
 		}
 	}
@@ -362,7 +375,10 @@ func (p *process) printTenant(asJSON bool, t tenant.Tenant) error {
 		return p.printJSON(t)
 	}
 	p.printf("slug     %s\nid       %s\nname     %s\nstatus   %s\n", t.Slug, t.ID, t.DisplayName, t.Status)
-	if t.DeleteAfter != nil {
+	switch {
+	case t.Importing:
+		p.printf("deleted  %s\n         It is being imported, and stays once that is done.\n", t.DeleteAfter.UTC().Format(time.RFC3339))
+	case t.DeleteAfter != nil:
 		p.printf("deleted  %s\n         Until then `parako tenant restore --slug %s` takes it back.\n", t.DeleteAfter.UTC().Format(time.RFC3339), t.Slug)
 	}
 	if t.Domain != "" {

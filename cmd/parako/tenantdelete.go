@@ -99,20 +99,21 @@ func tenantRestore(ctx context.Context, p *process, args []string) error {
 
 func tenantRelease(ctx context.Context, p *process, args []string) error {
 	flags := flag.NewFlagSet("parako tenant release", flag.ContinueOnError)
-	slug := flags.String("slug", "", "the slug (required); whoever trusts the former tenant's issuer will trust that of the next")
+	slug := flags.String("slug", "", "the slug; whoever trusts the former tenant's issuer will trust that of the next")
+	host := flags.String("host", "", "a host of its own, instead")
 	asJSON := flags.Bool("json", false, "print what was released as JSON")
 	if err := p.parse(flags, args); err != nil {
 		return err
 	}
-	if err := p.required(flags, "slug"); err != nil {
-		return err
+	if (*slug == "") == (*host == "") {
+		return p.misuse(flags, "say which: --slug or --host")
 	}
 	s, err := p.database(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	name := strings.ToLower(*slug)
+	name := strings.ToLower(*slug + *host)
 	if err := tenant.Release(ctx, s, name, operator); err != nil {
 		return err
 	}

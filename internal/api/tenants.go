@@ -131,7 +131,7 @@ type createdTenant struct {
 func (h *Handler) createTenant(ctx context.Context, in *createTenantInput) (*createdTenant, error) {
 	who := callerOf(ctx)
 	t, err := tenant.Create(ctx, h.deps.Store, tenant.New{
-		Slug: in.Body.Slug, DisplayName: in.Body.DisplayName, Domain: in.Body.Domain, Operator: who.operator(),
+		Slug: in.Body.Slug, DisplayName: in.Body.DisplayName, Domain: in.Body.Domain, Base: h.deps.Base, Operator: who.operator(),
 	})
 	if err != nil {
 		return nil, err

@@ -360,7 +360,7 @@ func (h *Handler) platformCreate(c echo.Context) error {
 		PlatformShell: h.platformShell(c, v), Slug: form.Get("slug"), Name: form.Get("display_name"), Domain: form.Get("domain"),
 	}
 	t, err := tenant.Create(c.Request().Context(), h.platform.Store, tenant.New{
-		Slug: view.Slug, DisplayName: view.Name, Domain: view.Domain, Operator: v.operator(),
+		Slug: view.Slug, DisplayName: view.Name, Domain: view.Domain, Base: h.platform.Base, Operator: v.operator(),
 	})
 	switch {
 	case errors.Is(err, tenant.ErrSlugFormat):
@@ -373,6 +373,8 @@ func (h *Handler) platformCreate(c echo.Context) error {
 		view.NameError = FormName
 	case errors.Is(err, tenant.ErrDomainFormat):
 		view.DomainError = FormDomain
+	case errors.Is(err, tenant.ErrDomainRefused):
+		view.DomainError = FormDomainRefused
 	case errors.Is(err, tenant.ErrDomainTaken):
 		view.DomainError = FormDomainTaken
 	case err != nil:

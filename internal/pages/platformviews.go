@@ -108,20 +108,21 @@ type FormError string
 
 // What can be wrong.
 const (
-	FormSlug        FormError = "slug"
-	FormReserved    FormError = "reserved"
-	FormTaken       FormError = "taken"
-	FormName        FormError = "name"
-	FormDomain      FormError = "domain"
-	FormDomainTaken FormError = "domain_taken"
-	FormEmail       FormError = "email"
-	FormEmailTaken  FormError = "email_taken"
-	FormPerson      FormError = "person"
-	FormPassword    FormError = "password"
-	FormObvious     FormError = "obvious"
-	FormReused      FormError = "reused"
-	FormIssuer      FormError = "issuer"
-	FormIssuerTaken FormError = "issuer_taken"
+	FormSlug          FormError = "slug"
+	FormReserved      FormError = "reserved"
+	FormTaken         FormError = "taken"
+	FormName          FormError = "name"
+	FormDomain        FormError = "domain"
+	FormDomainRefused FormError = "domain_refused"
+	FormDomainTaken   FormError = "domain_taken"
+	FormEmail         FormError = "email"
+	FormEmailTaken    FormError = "email_taken"
+	FormPerson        FormError = "person"
+	FormPassword      FormError = "password"
+	FormObvious       FormError = "obvious"
+	FormReused        FormError = "reused"
+	FormIssuer        FormError = "issuer"
+	FormIssuerTaken   FormError = "issuer_taken"
 )
 
 // Key returns the message key of e: "" when there is none, and the key of FormReserved, which asks for another value, for a value that
@@ -134,7 +135,7 @@ func (e FormError) Key() string {
 		return "register.error." + string(e)
 	case FormPerson:
 		return "register.error.name"
-	case FormSlug, FormTaken, FormName, FormDomain, FormDomainTaken, FormEmailTaken, FormReused, FormIssuer, FormIssuerTaken:
+	case FormSlug, FormTaken, FormName, FormDomain, FormDomainRefused, FormDomainTaken, FormEmailTaken, FormReused, FormIssuer, FormIssuerTaken:
 		return "platform.error." + string(e)
 	case FormReserved:
 	}

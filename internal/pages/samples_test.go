@@ -194,5 +194,5 @@ func acme(locale string) Shell {
 
 // formErrors are what can be wrong with a field of the platform's forms, and something that cannot.
 var formErrors = []FormError{
-	FormSlug, FormReserved, FormTaken, FormName, FormDomain, FormDomainTaken, FormEmail, FormEmailTaken, FormPerson, FormPassword, FormObvious, FormReused, FormIssuer, FormIssuerTaken, "x",
+	FormSlug, FormReserved, FormTaken, FormName, FormDomain, FormDomainRefused, FormDomainTaken, FormEmail, FormEmailTaken, FormPerson, FormPassword, FormObvious, FormReused, FormIssuer, FormIssuerTaken, "x",
 }

@@ -46,6 +46,7 @@ func TestAPIBodies(t *testing.T) {
 		"a name that is none":    {`{"slug":"x","display_name":" "}`, "application/json", 422, "validation", []string{"display_name: " + tenant.ErrDisplayName.Message}},
 		"a domain that is none":  {`{"slug":"x","display_name":"X","domain":"https://x.example"}`, "application/json", 422, "validation", []string{"domain: " + tenant.ErrDomainFormat.Message}},
 		"an address as domain":   {`{"slug":"x","display_name":"X","domain":"10.0.0.1"}`, "application/json", 422, "validation", []string{"domain: " + tenant.ErrDomainFormat.Message}},
+		"a public suffix":        {`{"slug":"x","display_name":"X","domain":"co.uk"}`, "application/json", 422, "validation", []string{"domain: " + tenant.ErrDomainRefused.Message}},
 		"a reserved slug":        {`{"slug":"admin","display_name":"X"}`, "application/json", 409, "conflict", nil},
 		"the platform's slug":    {`{"slug":"_platforms","display_name":"X"}`, "application/json", 409, "conflict", nil},
 		"a slug that is taken":   {`{"slug":"ACME","display_name":"X"}`, "application/json", 409, "conflict", nil},

@@ -48,7 +48,7 @@ func newCluster(t *testing.T) *cluster {
 	c := &cluster{Cluster: app.NewCluster(t, 3), retired: map[string]bool{}}
 	first := c.Instances[0]
 	c.acme, c.globex = first.Acme, first.Globex
-	created, err := tenant.Create(t.Context(), first.Store, tenant.New{Slug: "initech", DisplayName: "Initech", Domain: "0.initech.example"})
+	created, err := tenant.Create(t.Context(), first.Store, tenant.New{Slug: "initech", DisplayName: "Initech", Domain: "0.initech.example", Base: first.Base(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

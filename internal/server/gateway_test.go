@@ -211,7 +211,7 @@ func TestSocialRelay(t *testing.T) {
 	}
 	made := map[string]tenant.Tenant{"acme": a.Acme.Tenant, "_platforms": platforms}
 	for slug, domain := range map[string]string{"under_score": "", "initech": "login.initech.example"} {
-		if made[slug], err = tenant.Create(t.Context(), a.Store, tenant.New{Slug: slug, DisplayName: slug, Domain: domain, Operator: "test"}); err != nil {
+		if made[slug], err = tenant.Create(t.Context(), a.Store, tenant.New{Slug: slug, DisplayName: slug, Domain: domain, Base: a.Base(t), Operator: "test"}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -55,7 +55,7 @@ type marked struct {
 func mark(t *testing.T, a *app.App, word string, n int) marked {
 	t.Helper()
 	created, err := tenant.Create(t.Context(), a.Store, tenant.New{
-		Slug: word, DisplayName: word + " display", Domain: "login." + word + ".example", Operator: word + "-operator",
+		Slug: word, DisplayName: word + " display", Domain: "login." + word + ".example", Base: a.Base(t), Operator: word + "-operator",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -181,6 +181,9 @@ func TestPlatformPages(t *testing.T) {
 			{"kept", " ", "kept.example", "display-name-error"},
 			{"kept", "Kept", "https://kept.example", "domain-error"},
 			{"kept", "Kept", "login.hooli.example", "domain-error"},
+			{"kept", "Kept", "co.uk", "domain-error"},
+			{"kept", "Kept", "printer.local", "domain-error"},
+			{"kept", "Kept", "1.", "domain-error"},
 		} {
 			resp := p.post(t, "/platform/tenants/new", "slug", tt.slug, "display_name", tt.name, "domain", tt.domain)
 			at(t, resp, http.StatusUnprocessableEntity, "/platform/tenants/new", `id="form-error"`, `id="`+tt.field+`"`, tt.field,

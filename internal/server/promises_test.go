@@ -153,7 +153,7 @@ func theProgramsTenant(t *testing.T, s *promised) {
 }
 
 func whoseRequest(t *testing.T, s *promised) {
-	if _, err := tenant.Create(t.Context(), s.first.Store, tenant.New{Slug: "initech", DisplayName: "Initech", Domain: "login.initech.example"}); err != nil {
+	if _, err := tenant.Create(t.Context(), s.first.Store, tenant.New{Slug: "initech", DisplayName: "Initech", Domain: "login.initech.example", Base: s.first.Base(t)}); err != nil {
 		t.Fatal(err)
 	}
 	for i, a := range s.Instances {

@@ -80,7 +80,7 @@ func TestTenantResolution(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := tenant.Create(t.Context(), a.Store, tenant.New{Slug: "initech", DisplayName: "Initech", Domain: "login.initech.example"}); err != nil {
+		if _, err := tenant.Create(t.Context(), a.Store, tenant.New{Slug: "initech", DisplayName: "Initech", Domain: "login.initech.example", Base: a.Base(t)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -212,8 +212,10 @@ type PlatformTx struct {
 
 // Patient is [Tx.Patient] for the platform.
 func (tx *PlatformTx) Patient(ctx context.Context, d time.Duration) error {
-	if _, err := tx.tx.Exec(ctx, patience(d)); err != nil {
-		return fmt.Errorf("set statement_timeout: %w", err)
+	for _, sql := range patience(d) {
+		if _, err := tx.tx.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
 	}
 	return nil
 }

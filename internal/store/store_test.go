@@ -300,6 +300,35 @@ func TestViewRefusesWrites(t *testing.T) {
 	f.clean(t)
 }
 
+// TestPatience asks for what a patient transaction may take. The next one on the connection has the role's patience again.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	const sql = "SELECT current_setting('statement_timeout') || ' ' || current_setting('idle_in_transaction_session_timeout')"
+	for name, run := range map[string]func(context.Context, uuid.UUID, func(context.Context, *store.Tx) error) error{
+		"a snapshot": f.SnapshotTenant, "a commit": f.InTenant,
+	} {
+		for _, tt := range []struct {
+			patient bool
+			want    string
+		}{{true, "7min 7min"}, {false, "5s 5s"}} {
+			err := run(t.Context(), f.acme, func(ctx context.Context, tx *store.Tx) error {
+				if tt.patient {
+					tx.Patient(7 * time.Minute)
+				}
+				got, err := tx.Ask(ctx, sql)
+				if diff := cmp.Diff([]string{tt.want}, got); diff != "" {
+					t.Errorf("%s, patient: %t: mismatch (-want +got)\n%s", name, tt.patient, diff)
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
 func TestQuestionIsOneStatement(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

@@ -36,14 +36,18 @@ func (tx *Tx) Now() time.Time { return tx.now }
 // Writable reports whether PostgreSQL accepts writes in the transaction.
 func (tx *Tx) Writable() bool { return tx.talk.mode == readWrite }
 
-// Patient lets each statement that follows in the transaction take up to d. The role's own statement_timeout is for requests.
+// Patient lets each statement that follows in the transaction take up to d, and whoever asks as long between two of them: what is read
+// may be written to somebody slow. The role's own timeouts are for requests.
 func (tx *Tx) Patient(d time.Duration) {
-	tx.talk.queued = append(tx.talk.queued, statement{sql: patience(d)})
+	for _, sql := range patience(d) {
+		tx.talk.queued = append(tx.talk.queued, statement{sql: sql})
+	}
 }
 
-// patience is the statement that Patient sends. SET takes no parameters; a number has nothing to escape.
-func patience(d time.Duration) string {
-	return "SET LOCAL statement_timeout = " + strconv.FormatInt(d.Milliseconds(), 10)
+// patience are the statements that Patient sends. SET takes no parameters; a number has nothing to escape.
+func patience(d time.Duration) []string {
+	ms := strconv.FormatInt(d.Milliseconds(), 10)
+	return []string{"SET LOCAL statement_timeout = " + ms, "SET LOCAL idle_in_transaction_session_timeout = " + ms}
 }
 
 // Later queues statements whose outcome nobody needs: they travel with the next statement or with the commit, in the order

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"strings"
 	"unicode"
@@ -40,6 +41,8 @@ type New struct {
 	// Domain is optional. Whoever creates a tenant with a domain vouches for it: it is primary and served at once, and no record in
 	// the DNS has to prove it, now or later.
 	Domain string
+	// Base is the deployment's URL, against which a domain is checked. Without a domain it is not needed.
+	Base *url.URL
 	// Operator names who asked, for the audit trail.
 	Operator string
 }
@@ -53,6 +56,12 @@ func (n *New) normalise() error {
 		domain, err := hostOf(n.Domain)
 		if err != nil {
 			return err
+		}
+		if n.Base == nil {
+			return errors.New("create tenant: a domain is checked against the deployment's URL, and there is none")
+		}
+		if ownHost(n.Base, domain) {
+			return ErrDomainRefused
 		}
 		n.Domain = domain
 	}

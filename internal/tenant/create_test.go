@@ -22,7 +22,7 @@ func TestCreate(t *testing.T) {
 	db := testkit.NewDB(t)
 	s := db.Store(t)
 	got, err := tenant.Create(t.Context(), s, tenant.New{
-		Slug: " Shop ", DisplayName: "  The Shop ", Domain: " Shop.Example. ", Operator: "alice",
+		Slug: " Shop ", DisplayName: "  The Shop ", Domain: " Shop.Example. ", Base: base, Operator: "alice",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,10 @@ func TestDomains(t *testing.T) {
 			"shop.example", "a.b.c.example", "0.example", "a-b.example", "xn--bcher-kva.example", "shop.xn--p1ai",
 			strings.Repeat("a", 63) + ".example", long + "abc", "dot.example.", " CAPITALS.Example ", "Bücher.shop.example",
 		},
-		tenant.ErrDomainRefused: {"co.uk", "github.io", "tenant.localhost", "printer.local", "abc.onion", "1.10.in-addr.arpa", "no.invalid"},
+		tenant.ErrDomainRefused: {
+			"co.uk", "github.io", "tenant.localhost", "printer.local", "abc.onion", "1.10.in-addr.arpa", "no.invalid",
+			base.Hostname(), "acme." + base.Hostname(), "a.b." + base.Hostname() + ".", "ACME.ID.Example.com",
+		},
 		tenant.ErrDomainFormat: {
 			"example", "localhost", ".example", "shop..example", "shop.example..", "-shop.example", "shop-.example", "shop.-example",
 			"a_b.example", "xn--.example", "*.example", "shop example", "https://shop.example", "shop.example:443",
@@ -140,7 +143,7 @@ func TestDomains(t *testing.T) {
 	for want, domains := range corpus {
 		for _, domain := range domains {
 			n++
-			_, err := tenant.Create(t.Context(), s, tenant.New{Slug: fmt.Sprintf("domain%d", n), DisplayName: "Name", Domain: domain})
+			_, err := tenant.Create(t.Context(), s, tenant.New{Slug: fmt.Sprintf("domain%d", n), DisplayName: "Name", Domain: domain, Base: base})
 			if !errors.Is(err, want) {
 				t.Errorf("Create with domain %q: %v, want %v", domain, err, want)
 			}
@@ -152,7 +155,7 @@ func TestNamesAreTakenOnce(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewDB(t).Store(t)
 	create := func(slug, domain string) error {
-		_, err := tenant.Create(t.Context(), s, tenant.New{Slug: slug, DisplayName: slug, Domain: domain})
+		_, err := tenant.Create(t.Context(), s, tenant.New{Slug: slug, DisplayName: slug, Domain: domain, Base: base})
 		return err
 	}
 	if err := create("shop", "shop.example"); err != nil {

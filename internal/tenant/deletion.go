@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,7 +43,7 @@ var (
 	ErrDeleting    = problem.New(problem.Conflict, "tenant_deleting", "The tenant is to be deleted. Restore it first.")
 	ErrNotDeleting = problem.New(problem.Conflict, "tenant_not_deleting", "The tenant is not to be deleted, or its removal has begun.")
 	ErrGrace       = problem.New(problem.Invalid, "grace_range", "A grace period is 0 to 3660 days.")
-	ErrNotHeld     = problem.New(problem.NotFound, "slug_not_held", "No deleted tenant holds this slug.")
+	ErrNotHeld     = problem.New(problem.NotFound, "slug_not_held", "No deleted tenant holds this slug or host.")
 )
 
 // CertificateType is the type of a signed Certificate (RFC 7515 section 4.1.9): no other token of the platform can pass for one.
@@ -122,10 +123,14 @@ func RequestDeletion(ctx context.Context, s *store.Store, slug string, d Deletio
 }
 
 // Restore takes the request for a tenant's removal back. The tenant stays archived. revision is what the tenant's must be; nil: any.
+// ErrImporting: nobody asked for it, and whoever fills the tenant still has it.
 func Restore(ctx context.Context, s *store.Store, slug string, revision *int64, operator string) (Tenant, error) {
 	t, err := BySlug(ctx, s, slug)
 	if err != nil {
 		return Tenant{}, err
+	}
+	if t.Importing {
+		return Tenant{}, ErrImporting
 	}
 	var row control.Tenant
 	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
@@ -146,23 +151,35 @@ func Restore(ctx context.Context, s *store.Store, slug string, revision *int64, 
 	return fromControl(row), nil
 }
 
-// Release gives the slug of a removed tenant back before its time, so that another tenant can have it. Whoever still trusts the
-// issuer of the former will trust the next one.
-func Release(ctx context.Context, s *store.Store, slug, operator string) error {
+// Release gives the slug or a host of a removed tenant back before its time, so that another tenant can have it. Whoever still trusts
+// the issuer of the former will trust the next one.
+func Release(ctx context.Context, s *store.Store, name, operator string) error {
+	if strings.Contains(name, ".") {
+		host, err := hostOf(name)
+		if err != nil {
+			return err
+		}
+		name = host
+	}
 	home, err := EnsurePlatforms(ctx, s)
 	if err != nil {
 		return err
 	}
-	return s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
-		n, err := tx.LocatorFree(ctx, slug)
+	err = s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
+		kind, err := tx.LocatorFree(ctx, control.LocatorFreeParams{Name: name, Holder: home.ID})
 		if err != nil {
-			return fmt.Errorf("release slug: %w", err)
+			return fmt.Errorf("release %s: %w", name, err)
 		}
-		if n == 0 {
-			return ErrNotHeld
+		event := "tenant.slug_released"
+		if kind == "host" {
+			event = "tenant.host_released"
 		}
-		return record(ctx, tx, home.ID, "tenant.slug_released", operator, map[string]string{"slug": slug})
+		return record(ctx, tx, home.ID, event, operator, map[string]string{kind: name})
 	})
+	if errors.Is(err, store.ErrNotFound) {
+		return ErrNotHeld
+	}
+	return err
 }
 
 // Purge does a part of a removal that is due and tells how long to wait before the next; zero: nothing is left to do. Each part can be

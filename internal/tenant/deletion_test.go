@@ -62,6 +62,50 @@ func TestSlugIsHeld(t *testing.T) {
 	}
 }
 
+// TestHostIsHeld removes a tenant with a host of its own. Nobody gets that before somebody releases it, and nobody can release what is not
+// held.
+func TestHostIsHeld(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s := db.Store(t)
+	create := func(slug string) (tenant.Tenant, error) {
+		return tenant.Create(t.Context(), s, tenant.New{Slug: slug, DisplayName: slug, Domain: "login.acme.example", Base: base, Operator: "test"})
+	}
+	release := func(name string) error { return tenant.Release(t.Context(), s, name, "test") }
+	acme, err := create("acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := release("login.acme.example"); !errors.Is(err, tenant.ErrNotHeld) {
+		t.Errorf("the host of a living tenant is released: %v", err)
+	}
+	if _, err := tenant.RequestDeletion(t.Context(), s, "acme", tenant.Deletion{Archive: true, Operator: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	db.Superuser(t, "UPDATE parako.tenants SET updated_at = now() - interval '1 minute' WHERE slug = 'acme'")
+	sign := func(context.Context, []byte) (string, error) { return "signed", nil }
+	if wait, err := tenant.Purge(t.Context(), s, acme.ID, sign); err != nil || wait != 0 {
+		t.Fatalf("Purge = %s, %v", wait, err)
+	}
+	if _, err := create("globex"); !errors.Is(err, tenant.ErrDomainTaken) {
+		t.Errorf("the host of a tenant that was removed: %v", err)
+	}
+	if err := release(" Login.Acme.Example. "); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := create("globex"); err != nil {
+		t.Errorf("the host that was released: %v", err)
+	}
+	home, err := tenant.BySlug(t.Context(), s, tenant.PlatformsSlug)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := db.Ask(t, home.ID, "SELECT detail ->> 'host' FROM parako.audit_events WHERE type = 'tenant.host_released'")
+	if diff := cmp.Diff([]string{"login.acme.example"}, told); diff != "" {
+		t.Errorf("audit trail mismatch (-want +got)\n%s", diff)
+	}
+}
+
 // TestDeletionCanBeTakenBack asks for removals that must not be, and takes one back.
 func TestDeletionCanBeTakenBack(t *testing.T) {
 	t.Parallel()

@@ -161,6 +161,13 @@ func hostOf(name string) (string, error) {
 	return name, nil
 }
 
+// ownHost reports whether a host is the deployment's or below it, where each label is that of a tenant: on another's it would have the
+// other's issuer.
+func ownHost(base *url.URL, name string) bool {
+	own := hostName(base.Hostname())
+	return name == own || strings.HasSuffix(name, "."+own)
+}
+
 // AddDomain claims a domain for the tenant. It leads nowhere before VerifyDomain; until then any tenant may claim it, and nobody
 // learns of the others. A claim that is there already, and pending, is answered as it is. It is dropped after seven days.
 // ErrDomainFormat, ErrDomainRefused, ErrDomainClaimed, ErrDomainLimit.
@@ -172,7 +179,7 @@ func (r *Registrar) AddDomain(ctx context.Context, id uuid.UUID, name string, by
 	if len(name) > maxProven {
 		return Domain{}, ErrDomainFormat
 	}
-	if base := hostName(r.Base.Hostname()); name == base || strings.HasSuffix(name, "."+base) {
+	if ownHost(r.Base, name) {
 		return Domain{}, ErrDomainRefused
 	}
 	var added Domain

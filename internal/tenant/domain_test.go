@@ -272,7 +272,7 @@ func TestDomainOfAnother(t *testing.T) {
 	if _, err := n.VerifyDomain(ctx, n.globex.ID, host, alice); !errors.Is(err, tenant.ErrDomainTaken) {
 		t.Errorf("VerifyDomain of a domain that is taken: %v, want ErrDomainTaken", err)
 	}
-	if _, err := tenant.Create(ctx, n.store, tenant.New{Slug: "initech", DisplayName: "Initech", Domain: host}); !errors.Is(err, tenant.ErrDomainTaken) {
+	if _, err := tenant.Create(ctx, n.store, tenant.New{Slug: "initech", DisplayName: "Initech", Domain: host, Base: n.Base}); !errors.Is(err, tenant.ErrDomainTaken) {
 		t.Errorf("Create with a domain that is taken: %v, want ErrDomainTaken", err)
 	}
 	n.leads(t, host, n.acme.ID)
@@ -346,7 +346,7 @@ func TestReleasedDomainIsKept(t *testing.T) {
 		if _, err := n.VerifyDomain(ctx, n.globex.ID, host, alice); !errors.Is(err, tenant.ErrDomainTaken) {
 			t.Errorf("VerifyDomain during the quarantine: %v, want ErrDomainTaken", err)
 		}
-		if _, err := tenant.Create(ctx, n.store, tenant.New{Slug: "initech", DisplayName: "Initech", Domain: host}); !errors.Is(err, tenant.ErrDomainTaken) {
+		if _, err := tenant.Create(ctx, n.store, tenant.New{Slug: "initech", DisplayName: "Initech", Domain: host, Base: n.Base}); !errors.Is(err, tenant.ErrDomainTaken) {
 			t.Errorf("Create during the quarantine: %v, want ErrDomainTaken", err)
 		}
 		n.leads(t, host, uuid.Nil) //nolint:contextcheck // It takes the test's.

@@ -22,7 +22,7 @@ import (
 func TestVouchedDomain(t *testing.T) {
 	t.Parallel()
 	n := newNames(t)
-	org, err := tenant.Create(t.Context(), n.store, tenant.New{Slug: "shop", DisplayName: "Shop", Domain: "Bücher.example", Operator: "alice"})
+	org, err := tenant.Create(t.Context(), n.store, tenant.New{Slug: "shop", DisplayName: "Shop", Domain: "Bücher.example", Base: n.Base, Operator: "alice"})
 	if err != nil || org.Domain != "xn--bcher-kva.example" {
 		t.Fatalf("Create = %+v, %v", org, err)
 	}
@@ -110,7 +110,7 @@ func TestHostsOfATenant(t *testing.T) {
 	if _, err := n.SetPrimaryDomain(t.Context(), n.acme.ID, "login.acme.example", nil, alice); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tenant.Create(t.Context(), n.store, tenant.New{Slug: "gone", DisplayName: "Gone", Domain: "login.gone.example"}); err != nil {
+	if _, err := tenant.Create(t.Context(), n.store, tenant.New{Slug: "gone", DisplayName: "Gone", Domain: "login.gone.example", Base: n.Base}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tenant.SetStatus(t.Context(), n.store, "gone", tenant.Suspended, "test"); err != nil {

@@ -57,7 +57,7 @@ func TestUpdateRefuses(t *testing.T) {
 	s := testkit.NewDB(t).Store(t)
 	acme := testkit.Tenant(t, s, "acme")
 	testkit.Tenant(t, s, "globex")
-	if _, err := tenant.Create(t.Context(), s, tenant.New{Slug: "shop", DisplayName: "Shop", Domain: "login.shop.example", Operator: "test"}); err != nil {
+	if _, err := tenant.Create(t.Context(), s, tenant.New{Slug: "shop", DisplayName: "Shop", Domain: "login.shop.example", Base: base, Operator: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tenant.EnsurePlatforms(t.Context(), s); err != nil {
@@ -119,7 +119,7 @@ func TestUpdateRefuses(t *testing.T) {
 func TestIssuersThatAreAllowed(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewDB(t).Store(t)
-	if _, err := tenant.Create(t.Context(), s, tenant.New{Slug: "shop", DisplayName: "Shop", Domain: "login.shop.example", Operator: "test"}); err != nil {
+	if _, err := tenant.Create(t.Context(), s, tenant.New{Slug: "shop", DisplayName: "Shop", Domain: "login.shop.example", Base: base, Operator: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	local := &url.URL{Scheme: "http", Host: "localhost:9007"}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,6 +19,9 @@ import (
 
 // provisionFor is how long a tenant can be filled. One that is still not served then is removed like any other whose time has come.
 const provisionFor = 24 * time.Hour
+
+// ErrImporting refuses to take hold of a tenant before it is complete.
+var ErrImporting = problem.New(problem.Conflict, "tenant_importing", "The tenant is being imported. If that was broken off, it is removed within a day.")
 
 // Provision adds a tenant that is about to be filled: archived and due for removal unless Provisioned comes first, so that a process
 // that dies on the way leaves nothing for long. It takes the slug, and the issuer if that is to be had here; otherwise the returned
@@ -50,7 +53,8 @@ func Provision(ctx context.Context, s *store.Store, n New, issuer string, q Quot
 			}
 		}
 		err := tx.TenantProvision(ctx, control.TenantProvisionParams{
-			ID: id, Slug: n.Slug, DisplayName: n.DisplayName, IssuerURL: issuerURL, MaxUsers: q.Users, MaxClients: q.Clients,
+			ID: id, Slug: n.Slug, DisplayName: n.DisplayName, IssuerURL: issuerURL,
+			MaxUsers: q.Users, MaxClients: q.Clients, MaxSessions: q.Sessions, MaxRequestsPerSecond: q.RequestsPerSecond, MaxMailsPerHour: q.MailsPerHour,
 			PatienceSeconds: provisionFor.Seconds(), Operator: n.Operator,
 		})
 		if err != nil {
@@ -68,6 +72,55 @@ func Provision(ctx context.Context, s *store.Store, n New, issuer string, q Quot
 		return Tenant{}, errors.Join(err, Discard(ctx, s, t.ID))
 	}
 	return t, nil
+}
+
+// ErrKeysInUse refuses keys that somebody else may sign with here.
+var ErrKeysInUse = problem.New(problem.Conflict, "keys_in_use", "A tenant with the keys of the file is here. Another one beside it gets keys of its own.")
+
+// Succeed claims for a tenant of Provision the keys of those that it is moved from. No two tenants of a deployment sign with the same:
+// ErrKeysInUse when one of the former is here still, or another tenant has succeeded one of them.
+func Succeed(ctx context.Context, s *store.Store, id uuid.UUID, former []uuid.UUID) error {
+	return s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
+		here, err := tx.TenantAmong(ctx, former)
+		if err != nil {
+			return fmt.Errorf("find former tenant: %w", err)
+		}
+		if here {
+			return ErrKeysInUse
+		}
+		// In one order, so that of two that want the same none waits for the other in a circle.
+		names := make([]string, len(former))
+		for i, f := range former {
+			names[i] = f.String()
+		}
+		slices.Sort(names)
+		for _, name := range slices.Compact(names) {
+			if err := claim(ctx, tx, "origin", name, id, ErrKeysInUse); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Former are the tenants whose keys a tenant has come with, in this deployment and before.
+func Former(ctx context.Context, s *store.Store, id uuid.UUID) ([]uuid.UUID, error) {
+	var former []uuid.UUID
+	err := s.InPlatform(ctx, func(ctx context.Context, tx *store.PlatformTx) error {
+		names, err := tx.TenantOrigins(ctx, id)
+		if err != nil {
+			return fmt.Errorf("list former tenants: %w", err)
+		}
+		for _, name := range names {
+			f, err := uuid.Parse(name)
+			if err != nil {
+				return fmt.Errorf("read former tenant: %w", err)
+			}
+			former = append(former, f)
+		}
+		return nil
+	})
+	return former, err
 }
 
 // Provisioned has a tenant of Provision served. It records in its trail and in the platform's where it came from.
@@ -131,7 +184,7 @@ func Exported(ctx context.Context, s *store.Store, t Tenant, operator string) er
 // ClaimMoved claims a domain anew for tx's tenant, which had it where it comes from. Nothing is proven by that. It reports whether there
 // is such a claim: a name below the deployment's own host cannot be claimed.
 func ClaimMoved(ctx context.Context, tx *store.Tx, base *url.URL, name string) (bool, error) {
-	if own := hostName(base.Hostname()); name == own || strings.HasSuffix(name, "."+own) {
+	if ownHost(base, name) {
 		return false, nil
 	}
 	claim, err := uuid.NewV7()

@@ -37,6 +37,12 @@ func TestProvision(t *testing.T) {
 	if _, err := tenant.SetStatus(t.Context(), s, "acme", tenant.Active, "test"); !errors.Is(err, tenant.ErrDeleting) {
 		t.Errorf("served before it is complete: %v", err)
 	}
+	if _, err := tenant.Restore(t.Context(), s, "acme", nil, "test"); !errors.Is(err, tenant.ErrImporting) {
+		t.Errorf("kept before it is complete: %v", err)
+	}
+	if n := db.AskAbove(t, "SELECT count(*)::text FROM parako.audit_events WHERE type = 'tenant.restored'"); n[0] != "0" {
+		t.Error("a trail tells that it was restored")
+	}
 	if other := provision("other"); other.IssuerURL != "" {
 		t.Errorf("two tenants with the issuer %s", other.IssuerURL)
 	} else if err := tenant.Discard(t.Context(), s, other.ID); err != nil {

@@ -30,7 +30,7 @@ func TestResolve(t *testing.T) {
 		"acme": "", "umbra": "", "a_b": "", "suspended": "", "archived": "closed.example", "shop": "shop.example",
 		"books": "xn--bcher-kva.example", "claims": "unverified.example",
 	} {
-		if _, err := tenant.Create(t.Context(), s, tenant.New{Slug: slug, DisplayName: slug, Domain: domain}); err != nil {
+		if _, err := tenant.Create(t.Context(), s, tenant.New{Slug: slug, DisplayName: slug, Domain: domain, Base: base}); err != nil {
 			t.Fatal(err)
 		}
 	}

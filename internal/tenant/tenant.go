@@ -8,6 +8,7 @@ package tenant
 
 import (
 	"context"
+	"encoding/json"
 	"regexp"
 	"time"
 
@@ -52,9 +53,11 @@ type Tenant struct {
 	PlatformRevision int64 `json:"-"`
 	// DeleteAfter is when the tenant is removed, if that was asked for.
 	DeleteAfter *time.Time `json:"delete_after,omitempty"`
-	Quota       Quota      `json:"quota"`
-	CreatedAt   time.Time  `json:"created_at"`
-	UpdatedAt   time.Time  `json:"updated_at"`
+	// Importing says that it is about to be filled, and is removed then unless it has been.
+	Importing bool      `json:"-"`
+	Quota     Quota     `json:"quota"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // NewerThan reports whether t is a later state than o of the same tenant.
@@ -79,6 +82,13 @@ func FromRow(r dbsqlc.Tenant) Tenant {
 	}
 	if r.IssuerURL != nil {
 		t.IssuerURL = *r.IssuerURL
+	}
+	if r.DeleteAfter != nil {
+		var deletion struct {
+			Provisioning bool `json:"provisioning"`
+		}
+		_ = json.Unmarshal(r.Deletion, &deletion) // It is jsonb.
+		t.Importing = deletion.Provisioning
 	}
 	return t
 }

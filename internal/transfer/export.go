@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/url"
 
+	"github.com/google/uuid"
+
 	"parako/internal/problem"
 	"parako/internal/secret"
 	"parako/internal/store"
@@ -57,9 +59,13 @@ func Export(ctx context.Context, s *store.Store, vault tenant.Vault, slug string
 	if err := tenant.Exported(ctx, s, t, o.Operator); err != nil {
 		return Exported{}, err
 	}
+	former, err := tenant.Former(ctx, s, t.ID)
+	if err != nil {
+		return Exported{}, err
+	}
 	err = s.SnapshotTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
 		tx.Patient(statementLimit)
-		t, err = write(ctx, tx, vault, out, o)
+		t, err = write(ctx, tx, vault, out, former, o)
 		return err
 	})
 	if err == nil {
@@ -75,7 +81,7 @@ func Export(ctx context.Context, s *store.Store, vault tenant.Vault, slug string
 }
 
 // write writes what the snapshot shows.
-func write(ctx context.Context, tx *store.Tx, vault tenant.Vault, out *writer, o ExportOptions) (tenant.Tenant, error) {
+func write(ctx context.Context, tx *store.Tx, vault tenant.Vault, out *writer, former []uuid.UUID, o ExportOptions) (tenant.Tenant, error) {
 	own, err := tx.TenantByID(ctx, tx.Tenant())
 	if err != nil {
 		return tenant.Tenant{}, err
@@ -92,7 +98,7 @@ func write(ctx context.Context, tx *store.Tx, vault tenant.Vault, out *writer, o
 		return t, err
 	}
 	h := Header{
-		Format: format, ExportedAt: tx.Now().UTC(), ExportedBy: o.Operator,
+		Format: format, ExportedAt: tx.Now().UTC(), ExportedBy: o.Operator, Former: former,
 		Tenant: Origin{ID: t.ID, Slug: t.Slug, DisplayName: t.DisplayName, Issuer: t.Issuer(o.Base, o.Mount), IssuerURL: t.IssuerURL, Quota: t.Quota},
 	}
 	if h.Schema, err = tx.Schema(ctx); err != nil {

@@ -32,6 +32,8 @@ type Header struct {
 	ExportedAt time.Time `json:"exported_at"`
 	ExportedBy string    `json:"exported_by"`
 	Tenant     Origin    `json:"tenant"`
+	// Former are the tenants that it was moved from, whose keys it has.
+	Former []uuid.UUID `json:"former,omitempty"`
 	// Derived are the derived keys that the tenant takes along, by purpose.
 	Derived map[string][]byte `json:"derived,omitempty"`
 }

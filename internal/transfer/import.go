@@ -24,7 +24,8 @@ type ImportOptions struct {
 	Slug        string
 	DisplayName string
 	// KeepKeys keeps the tenant's keys although its issuer will be another: for one whose domain comes along and has to be proven first.
-	// Where the issuer stays they are kept anyway, so that nobody notices; otherwise the new tenant makes its own.
+	// Where the issuer stays they are kept anyway, so that nobody notices; otherwise, and where they are in use, the new tenant makes its
+	// own.
 	KeepKeys bool
 	// Base and Mount are of this deployment.
 	Base     *url.URL
@@ -47,7 +48,7 @@ type Imported struct {
 // Import makes a tenant of a file, active and with its people, clients and settings. It reads the file twice: nothing is begun before it has
 // proven to be whole. The rows come in one transaction, in a tenant that nobody is served by before it is complete; when anything
 // fails, nothing of it stays. What was issued before the move is dead. tenant.ErrSlugTaken and what else creating a tenant can answer,
-// ErrPassphrase, ErrNoExport, ErrDamaged, ErrKeysInUse.
+// ErrPassphrase, ErrNoExport, ErrDamaged, tenant.ErrKeysInUse.
 func Import(ctx context.Context, s *store.Store, vault tenant.Vault, in io.ReadSeeker, o ImportOptions) (Imported, error) {
 	f, err := open(in, o.Passphrase)
 	if err != nil {
@@ -64,11 +65,6 @@ func Import(ctx context.Context, s *store.Store, vault tenant.Vault, in io.ReadS
 	if err != nil {
 		return Imported{}, err
 	}
-	if o.KeepKeys {
-		if there, err := tenant.BySlug(ctx, s, h.Tenant.Slug); err == nil && there.ID == h.Tenant.ID {
-			return Imported{}, ErrKeysInUse
-		}
-	}
 	n := tenant.New{Slug: o.Slug, DisplayName: o.DisplayName, Operator: o.Operator}
 	if n.Slug == "" {
 		n.Slug = h.Tenant.Slug
@@ -81,8 +77,11 @@ func Import(ctx context.Context, s *store.Store, vault tenant.Vault, in io.ReadS
 		return Imported{}, err
 	}
 	done := Imported{Tenant: t, From: h.Tenant, Issuer: t.Issuer(o.Base, o.Mount), Parts: parts}
-	done.KeptKeys = o.KeepKeys || done.Issuer == h.Tenant.Issuer
-	if err = fill(ctx, s, vault, f, h, &done, o.Base); err == nil {
+	done.KeptKeys, err = keeps(ctx, s, h, done, o)
+	if err == nil {
+		err = fill(ctx, s, vault, f, h, &done, o.Base)
+	}
+	if err == nil {
 		done.Tenant, err = tenant.Provisioned(ctx, s, t.ID, o.Operator, map[string]string{
 			"slug": t.Slug, "from_id": h.Tenant.ID.String(), "from_slug": h.Tenant.Slug, "from_issuer": h.Tenant.Issuer,
 			"exported_at": h.ExportedAt.Format(time.RFC3339),
@@ -98,6 +97,18 @@ func Import(ctx context.Context, s *store.Store, vault tenant.Vault, in io.ReadS
 		return Imported{}, fmt.Errorf("import tenant: %w", err)
 	}
 	return done, nil
+}
+
+// keeps decides whether the keys come along.
+func keeps(ctx context.Context, s *store.Store, h Header, done Imported, o ImportOptions) (bool, error) {
+	if !o.KeepKeys && done.Issuer != h.Tenant.Issuer {
+		return false, nil
+	}
+	err := tenant.Succeed(ctx, s, done.Tenant.ID, append(slices.Clone(h.Former), h.Tenant.ID))
+	if errors.Is(err, tenant.ErrKeysInUse) && !o.KeepKeys {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // compatible refuses a file whose rows would not fit, before they are read.

@@ -30,7 +30,6 @@ var (
 	ErrPassphrase      = problem.New(problem.Invalid, "passphrase_wrong", "The passphrase does not open this file.")
 	ErrNoExport        = problem.New(problem.Invalid, "file_unknown", "This is no export of a tenant. Give a file that `parako tenant export` has written.")
 	ErrDamaged         = problem.New(problem.Invalid, "file_damaged", "The file is not whole, or was changed on the way. Nothing is left of it here. Fetch it again.")
-	ErrKeysInUse       = problem.New(problem.Conflict, "keys_in_use", "The tenant that the file is of is here, with its keys. A copy beside it gets keys of its own.")
 )
 
 // minPassphrase is in characters. The cost of a guess is scrypt's.

@@ -218,9 +218,16 @@ func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	here, there := deploy(t, "https://id.example.com"), deploy(t, "https://id.example.com")
 	acme, globex := testkit.Tenant(t, here.store, "acme"), testkit.Tenant(t, here.store, "globex")
-	most := int32(9)
-	if _, err := tenant.SetQuota(t.Context(), here.store, "acme", tenant.Quota{Users: &most}, nil, "test"); err != nil {
+	bounded, err := tenant.SetQuota(t.Context(), here.store, "acme", tenant.Quota{
+		Users: new(int32(9)), Clients: new(int32(8)), Sessions: new(int32(7)), RequestsPerSecond: new(int32(6)), MailsPerHour: new(int32(5)),
+	}, nil, "test")
+	if err != nil {
 		t.Fatal(err)
+	}
+	for _, b := range bounded.Quota.Bounds() {
+		if b.Most == nil {
+			t.Errorf("there is no quota of %s: the test proves nothing about it", b.Name)
+		}
 	}
 	user := here.populate(t, acme)
 	here.populate(t, globex)
@@ -243,8 +250,11 @@ func TestRoundTrip(t *testing.T) {
 	}
 
 	moved := there.receive(t, file, there.importing(""))
-	if got := moved.Tenant; got.Slug != "acme" || got.Status != tenant.Active || got.DeleteAfter != nil || got.ID == acme.ID || got.DisplayName != "acme" || *got.Quota.Users != 9 {
+	if got := moved.Tenant; got.Slug != "acme" || got.Status != tenant.Active || got.DeleteAfter != nil || got.ID == acme.ID || got.DisplayName != "acme" {
 		t.Errorf("tenant = %+v", got)
+	}
+	if diff := cmp.Diff(bounded.Quota, moved.Tenant.Quota); diff != "" {
+		t.Errorf("quotas mismatch (-before +after)\n%s", diff)
 	}
 	if !moved.KeptKeys || moved.Issuer != "https://acme.id.example.com/oidc/v1" || moved.From.ID != acme.ID {
 		t.Errorf("imported = %+v", moved)
@@ -458,7 +468,7 @@ func TestKeysStayOne(t *testing.T) {
 	file := here.export(t, "acme")
 	beside := here.importing("copy")
 	beside.KeepKeys = true
-	if _, err := transfer.Import(t.Context(), here.store, here.vault, bytes.NewReader(file), beside); !errors.Is(err, transfer.ErrKeysInUse) {
+	if _, err := transfer.Import(t.Context(), here.store, here.vault, bytes.NewReader(file), beside); !errors.Is(err, tenant.ErrKeysInUse) {
 		t.Errorf("beside the original: %v", err)
 	}
 	if got := there.receive(t, file, there.importing("own")); got.KeptKeys || got.Issuer != "https://own.login.example.org/oidc/v1" {
@@ -469,13 +479,64 @@ func TestKeysStayOne(t *testing.T) {
 	if got := there.receive(t, file, follow); !got.KeptKeys || !slices.Equal(got.Domains, []string{"login.acme.example"}) {
 		t.Errorf("with its keys: %+v", got)
 	}
+	// Nobody gets them twice, neither from the same file nor on a way round.
+	second := there.importing("second")
+	second.KeepKeys = true
+	before := there.counts(t)
+	if _, err := transfer.Import(t.Context(), there.store, there.vault, bytes.NewReader(file), second); !errors.Is(err, tenant.ErrKeysInUse) {
+		t.Errorf("twice elsewhere: %v", err)
+	}
+	if diff := cmp.Diff(before, there.counts(t)); diff != "" {
+		t.Errorf("something is left (-before +after)\n%s", diff)
+	}
+	for name, d := range map[string]deployment{"back beside the original": here, "beside itself": there} {
+		again := d.importing("again")
+		again.KeepKeys = true
+		if _, err := transfer.Import(t.Context(), d.store, d.vault, bytes.NewReader(there.export(t, "following")), again); !errors.Is(err, tenant.ErrKeysInUse) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestKeysCanReturn moves a tenant away and, once nobody else has its keys there, back.
+func TestKeysCanReturn(t *testing.T) {
+	t.Parallel()
+	here, there := deploy(t, "https://id.example.com"), deploy(t, "https://id.example.com")
+	acme := testkit.Tenant(t, here.store, "acme")
+	here.populate(t, acme)
+	there.receive(t, here.export(t, "acme"), there.importing(""))
+	file := there.export(t, "acme")
+	for range 2 { // The second time it is the one that has come back that is removed.
+		here.remove(t, "acme")
+		if got := here.receive(t, file, here.importing("")); !got.KeptKeys {
+			t.Errorf("back again: %+v", got)
+		}
+	}
+}
+
+// remove removes a tenant at once, and lets its slug go.
+func (d deployment) remove(t *testing.T, slug string) {
+	t.Helper()
+	tn, err := tenant.RequestDeletion(t.Context(), d.store, slug, tenant.Deletion{Archive: true, Operator: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Superuser(t, "UPDATE parako.tenants SET updated_at = now() - interval '1 minute' WHERE slug = $1", slug)
+	sign := func(context.Context, []byte) (string, error) { return "signed", nil }
+	if wait, err := tenant.Purge(t.Context(), d.store, tn.ID, sign); err != nil || wait != 0 {
+		t.Fatalf("remove %s: wait %s, %v", slug, wait, err)
+	}
+	if err := tenant.Release(t.Context(), d.store, slug, "test"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestIssuerMoves takes an issuer of the tenant's own along where nobody has it.
 func TestIssuerMoves(t *testing.T) {
 	t.Parallel()
 	here, there := deploy(t, "https://id.example.com"), deploy(t, "https://login.example.org")
-	testkit.Tenant(t, here.store, "acme")
+	acme := testkit.Tenant(t, here.store, "acme")
+	here.populate(t, acme)
 	issuer := "https://id.acme.example/login"
 	if _, err := tenant.Update(t.Context(), here.store, "acme", tenant.Changes{IssuerURL: &issuer, Base: here.base, Operator: "test"}); err != nil {
 		t.Fatal(err)
@@ -486,5 +547,13 @@ func TestIssuerMoves(t *testing.T) {
 	}
 	if got := here.receive(t, file, here.importing("copy")); got.Issuer != "https://copy.id.example.com/oidc/v1" || got.KeptKeys {
 		t.Errorf("beside the original: %+v", got)
+	}
+	none := ""
+	if _, err := tenant.Update(t.Context(), here.store, "acme", tenant.Changes{IssuerURL: &none, Base: here.base, Operator: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	got := here.receive(t, file, here.importing("heir"))
+	if got.Issuer != issuer || got.KeptKeys || len(here.rows(t, got.Tenant.ID, "signing_keys")) > 0 {
+		t.Errorf("beside the original, which has given the issuer back: %+v", got)
 	}
 }

@@ -7,8 +7,10 @@ VALUES (@id, @slug, @display_name, sqlc.narg(domain), sqlc.narg(issuer_url));
 
 -- TenantProvision adds a tenant that is about to be filled. Nobody is served there, and if that never ends, it is removed.
 -- name: TenantProvision :exec
-INSERT INTO parako.tenants (id, slug, display_name, issuer_url, max_users, max_clients, status, delete_after, deletion)
-VALUES (@id, @slug, @display_name, sqlc.narg(issuer_url), sqlc.narg(max_users), sqlc.narg(max_clients), 'archived',
+INSERT INTO parako.tenants (id, slug, display_name, issuer_url, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour,
+                            status, delete_after, deletion)
+VALUES (@id, @slug, @display_name, sqlc.narg(issuer_url), sqlc.narg(max_users), sqlc.narg(max_clients), sqlc.narg(max_sessions),
+        sqlc.narg(max_requests_per_second), sqlc.narg(max_mails_per_hour), 'archived',
         now() + make_interval(secs => @patience_seconds::double precision),
         jsonb_build_object('provisioning', true, 'requested_by', @operator::text, 'requested_at', now()));
 
@@ -36,7 +38,7 @@ UPDATE parako.tenants
    AND status = 'archived'
    AND deletion ? 'provisioning';
 
--- LocatorCreate claims a slug, a host or an issuer; no row means that it is taken, or held after the end of its tenant.
+-- LocatorCreate claims a slug, an issuer, or the keys of an origin; no row means that it is taken, or held after the end of its tenant.
 -- name: LocatorCreate :execrows
 INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at)
 VALUES (@kind, @name, @tenant_id, now())
@@ -175,8 +177,8 @@ RETURNING *;
       AND (sqlc.narg(revision)::bigint IS NULL OR revision = sqlc.narg(revision))
 RETURNING *;
 
--- TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, its removal has begun, or it is not at the revision that was
--- expected.
+-- TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, its removal has begun, it is about to be filled, or it is not
+-- at the revision that was expected.
 -- name: TenantDeletionCancel :one
    UPDATE parako.tenants
       SET delete_after = NULL,
@@ -186,6 +188,7 @@ RETURNING *;
     WHERE id = @id
       AND delete_after IS NOT NULL
       AND NOT deletion ? 'rows'
+      AND NOT deletion ? 'provisioning'
       AND (sqlc.narg(revision)::bigint IS NULL OR revision = sqlc.narg(revision))
 RETURNING *;
 
@@ -212,16 +215,32 @@ RETURNING *;
 DELETE FROM parako.tenants
  WHERE id = @id;
 
--- LocatorsDelete gives the issuers of a tenant back.
+-- LocatorsDelete gives the issuers of a tenant back, and the keys that it had come with.
 -- name: LocatorsDelete :exec
 DELETE FROM parako.tenant_locators
  WHERE tenant_id = @tenant_id
-   AND kind = 'issuer';
+   AND kind IN ('issuer', 'origin');
 
 -- LocatorsForget gives every name of a tenant back that was never served.
 -- name: LocatorsForget :exec
 DELETE FROM parako.tenant_locators
  WHERE tenant_id = @tenant_id;
+
+-- TenantOrigins are the tenants whose keys a tenant has come with. Served by tenant_locators_tenant_id_idx.
+-- name: TenantOrigins :many
+SELECT name
+  FROM parako.tenant_locators
+ WHERE tenant_id = @tenant_id
+   AND kind = 'origin'
+ ORDER BY name;
+
+-- TenantAmong says whether one of the tenants is here.
+-- name: TenantAmong :one
+SELECT EXISTS (
+    SELECT
+      FROM parako.tenants
+     WHERE id = ANY(@ids::uuid[])
+);
 
 -- LocatorHold keeps the slug and the hosts of a tenant from everybody for a while. They lead nowhere.
 -- name: LocatorHold :exec
@@ -232,12 +251,15 @@ UPDATE parako.tenant_locators
        reserved_until = CASE WHEN kind = 'host' THEN now() + make_interval(secs => @hold_seconds::double precision) END
  WHERE tenant_id = @tenant_id;
 
--- LocatorFree gives a slug back that is held. No row: it is not.
--- name: LocatorFree :execrows
+-- LocatorFree gives a slug or a host back that LocatorHold keeps, and tells which it was: no slug has a dot, and every host one. No row:
+-- it is not kept.
+-- name: LocatorFree :one
 DELETE FROM parako.tenant_locators
- WHERE kind = 'slug'
-   AND name = @name
-   AND held_until IS NOT NULL;
+ WHERE name = @name
+   AND tenant_id = @holder
+   AND (kind = 'slug' AND held_until IS NOT NULL
+        OR kind = 'host' AND verified_at IS NULL AND reserved_until IS NOT NULL)
+RETURNING kind;
 
 -- JobsForget removes the jobs of a tenant but for the one that removes it. Served by river_job_args_index.
 -- name: JobsForget :exec

@@ -145,7 +145,7 @@ type LocatorCreateParams struct {
 	TenantID uuid.UUID
 }
 
-// LocatorCreate claims a slug, a host or an issuer; no row means that it is taken, or held after the end of its tenant.
+// LocatorCreate claims a slug, an issuer, or the keys of an origin; no row means that it is taken, or held after the end of its tenant.
 func (q *Queries) LocatorCreate(ctx context.Context, arg LocatorCreateParams) (int64, error) {
 	result, err := q.db.Exec(ctx, locatorCreate, arg.Kind, arg.Name, arg.TenantID)
 	if err != nil {
@@ -193,20 +193,27 @@ func (q *Queries) LocatorForget(ctx context.Context, arg LocatorForgetParams) er
 	return err
 }
 
-const locatorFree = `-- name: LocatorFree :execrows
+const locatorFree = `-- name: LocatorFree :one
 DELETE FROM parako.tenant_locators
- WHERE kind = 'slug'
-   AND name = $1
-   AND held_until IS NOT NULL
+ WHERE name = $1
+   AND tenant_id = $2
+   AND (kind = 'slug' AND held_until IS NOT NULL
+        OR kind = 'host' AND verified_at IS NULL AND reserved_until IS NOT NULL)
+RETURNING kind
 `
 
-// LocatorFree gives a slug back that is held. No row: it is not.
-func (q *Queries) LocatorFree(ctx context.Context, name string) (int64, error) {
-	result, err := q.db.Exec(ctx, locatorFree, name)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+type LocatorFreeParams struct {
+	Name   string
+	Holder uuid.UUID
+}
+
+// LocatorFree gives a slug or a host back that LocatorHold keeps, and tells which it was: no slug has a dot, and every host one. No row:
+// it is not kept.
+func (q *Queries) LocatorFree(ctx context.Context, arg LocatorFreeParams) (string, error) {
+	row := q.db.QueryRow(ctx, locatorFree, arg.Name, arg.Holder)
+	var kind string
+	err := row.Scan(&kind)
+	return kind, err
 }
 
 const locatorHold = `-- name: LocatorHold :exec
@@ -289,10 +296,10 @@ func (q *Queries) LocatorRelease(ctx context.Context, arg LocatorReleaseParams) 
 const locatorsDelete = `-- name: LocatorsDelete :exec
 DELETE FROM parako.tenant_locators
  WHERE tenant_id = $1
-   AND kind = 'issuer'
+   AND kind IN ('issuer', 'origin')
 `
 
-// LocatorsDelete gives the issuers of a tenant back.
+// LocatorsDelete gives the issuers of a tenant back, and the keys that it had come with.
 func (q *Queries) LocatorsDelete(ctx context.Context, tenantID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, locatorsDelete, tenantID)
 	return err
@@ -307,6 +314,22 @@ DELETE FROM parako.tenant_locators
 func (q *Queries) LocatorsForget(ctx context.Context, tenantID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, locatorsForget, tenantID)
 	return err
+}
+
+const tenantAmong = `-- name: TenantAmong :one
+SELECT EXISTS (
+    SELECT
+      FROM parako.tenants
+     WHERE id = ANY($1::uuid[])
+)
+`
+
+// TenantAmong says whether one of the tenants is here.
+func (q *Queries) TenantAmong(ctx context.Context, ids []uuid.UUID) (bool, error) {
+	row := q.db.QueryRow(ctx, tenantAmong, ids)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const tenantBySlug = `-- name: TenantBySlug :one
@@ -450,6 +473,7 @@ const tenantDeletionCancel = `-- name: TenantDeletionCancel :one
     WHERE id = $1
       AND delete_after IS NOT NULL
       AND NOT deletion ? 'rows'
+      AND NOT deletion ? 'provisioning'
       AND ($2::bigint IS NULL OR revision = $2)
 RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
@@ -459,8 +483,8 @@ type TenantDeletionCancelParams struct {
 	Revision *int64
 }
 
-// TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, its removal has begun, or it is not at the revision that was
-// expected.
+// TenantDeletionCancel lets the tenant stay. No row: nothing was asked for, its removal has begun, it is about to be filled, or it is not
+// at the revision that was expected.
 func (q *Queries) TenantDeletionCancel(ctx context.Context, arg TenantDeletionCancelParams) (Tenant, error) {
 	row := q.db.QueryRow(ctx, tenantDeletionCancel, arg.ID, arg.Revision)
 	var i Tenant
@@ -679,22 +703,56 @@ func (q *Queries) TenantList(ctx context.Context, arg TenantListParams) ([]Tenan
 	return items, nil
 }
 
+const tenantOrigins = `-- name: TenantOrigins :many
+SELECT name
+  FROM parako.tenant_locators
+ WHERE tenant_id = $1
+   AND kind = 'origin'
+ ORDER BY name
+`
+
+// TenantOrigins are the tenants whose keys a tenant has come with. Served by tenant_locators_tenant_id_idx.
+func (q *Queries) TenantOrigins(ctx context.Context, tenantID uuid.UUID) ([]string, error) {
+	rows, err := q.db.Query(ctx, tenantOrigins, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		items = append(items, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const tenantProvision = `-- name: TenantProvision :exec
-INSERT INTO parako.tenants (id, slug, display_name, issuer_url, max_users, max_clients, status, delete_after, deletion)
-VALUES ($1, $2, $3, $4, $5, $6, 'archived',
-        now() + make_interval(secs => $7::double precision),
-        jsonb_build_object('provisioning', true, 'requested_by', $8::text, 'requested_at', now()))
+INSERT INTO parako.tenants (id, slug, display_name, issuer_url, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour,
+                            status, delete_after, deletion)
+VALUES ($1, $2, $3, $4, $5, $6, $7,
+        $8, $9, 'archived',
+        now() + make_interval(secs => $10::double precision),
+        jsonb_build_object('provisioning', true, 'requested_by', $11::text, 'requested_at', now()))
 `
 
 type TenantProvisionParams struct {
-	ID              uuid.UUID
-	Slug            string
-	DisplayName     string
-	IssuerURL       *string
-	MaxUsers        *int32
-	MaxClients      *int32
-	PatienceSeconds float64
-	Operator        string
+	ID                   uuid.UUID
+	Slug                 string
+	DisplayName          string
+	IssuerURL            *string
+	MaxUsers             *int32
+	MaxClients           *int32
+	MaxSessions          *int32
+	MaxRequestsPerSecond *int32
+	MaxMailsPerHour      *int32
+	PatienceSeconds      float64
+	Operator             string
 }
 
 // TenantProvision adds a tenant that is about to be filled. Nobody is served there, and if that never ends, it is removed.
@@ -706,6 +764,9 @@ func (q *Queries) TenantProvision(ctx context.Context, arg TenantProvisionParams
 		arg.IssuerURL,
 		arg.MaxUsers,
 		arg.MaxClients,
+		arg.MaxSessions,
+		arg.MaxRequestsPerSecond,
+		arg.MaxMailsPerHour,
 		arg.PatienceSeconds,
 		arg.Operator,
 	)

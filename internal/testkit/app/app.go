@@ -168,15 +168,21 @@ func (a *App) Stop(tb testing.TB) {
 	}
 }
 
+// Base is the deployment's URL.
+func (a *App) Base(tb testing.TB) *url.URL {
+	tb.Helper()
+	base, err := a.Config.BaseURL()
+	check(tb, err)
+	return base
+}
+
 // AddTenant creates a tenant with a person and three clients.
 func (a *App) AddTenant(tb testing.TB, slug string) Tenant {
 	tb.Helper()
 	ctx := tb.Context()
 	created, err := tenant.Create(ctx, a.Store, tenant.New{Slug: slug, DisplayName: strings.ToUpper(slug[:1]) + slug[1:], Operator: "test"})
 	check(tb, err)
-	base, err := a.Config.BaseURL()
-	check(tb, err)
-	t := Tenant{Tenant: created, Issuer: created.Issuer(base, oidc.Mount), Email: "person@" + slug + ".example"}
+	t := Tenant{Tenant: created, Issuer: created.Issuer(a.Base(tb), oidc.Mount), Email: "person@" + slug + ".example"}
 	hash, err := factor.Passwords{Hasher: secret.NewHasher(0)}.Hash(ctx, Password)
 	check(tb, err)
 	check(tb, a.Store.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
