@@ -29,7 +29,7 @@ func TestCertificateOutlivesItsKey(t *testing.T) {
 	}
 	certificate := func(more ...string) (stdout, stderr string, err error) {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), "parako", append([]string{"tenant", "certificate", "--slug", "acme"}, more...)...) //nolint:gosec // The test's own words.
+		cmd := exec.CommandContext(t.Context(), "parako", append([]string{"tenant", "certificate", "--slug", "acme"}, more...)...)
 		cmd.Env = append(os.Environ(), "STORAGE_POSTGRESQL_URL="+db.AppDSN(), "STORAGE_POSTGRESQL_PLATFORM_URL="+db.PlatformDSN())
 		var out, said bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &said
