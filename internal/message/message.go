@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,7 +24,7 @@ import (
 	"parako/internal/secret"
 )
 
-// timeout bounds a conversation with a mail server. Some answer late on purpose, to those that do not wait.
+// timeout bounds a whole conversation with a mail server. Some answer late on purpose, to those that do not wait.
 const timeout = 20 * time.Second
 
 // implicitTLS is the port of submission that speaks TLS from the start (RFC 8314 section 7.3).
@@ -74,10 +75,17 @@ func (f *Failure) Error() string { return f.Reason }
 func (f *Failure) Unwrap() error { return f.cause }
 
 // Sender hands mail to servers. It is safe for concurrent use.
-type Sender struct{ out *outbound.Client }
+type Sender struct {
+	out *outbound.Client
+	// These are the constants, except in tests.
+	implicitTLS int
+	timeout     time.Duration
+}
 
 // NewSender makes a Sender that connects through out.
-func NewSender(out *outbound.Client) *Sender { return &Sender{out: out} }
+func NewSender(out *outbound.Client) *Sender {
+	return &Sender{out: out, implicitTLS: implicitTLS, timeout: timeout}
+}
 
 // Send hands a mail to the server, which has taken it when the error is nil. Otherwise it is a *[Failure].
 func (s *Sender) Send(ctx context.Context, to Server, m Mail) error {
@@ -88,18 +96,13 @@ func (s *Sender) Send(ctx context.Context, to Server, m Mail) error {
 	if err != nil {
 		return err
 	}
-	var line net.Conn // The library does not hang up when the conversation fails at its beginning.
-	client, err := s.client(to, func(conn net.Conn) { line = conn })
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	// The library does not hang up when the conversation fails at its beginning, and allows every step the time of the whole.
+	client, err := s.client(to, func(line net.Conn) { context.AfterFunc(ctx, func() { _ = line.Close() }) })
 	if err != nil {
 		return &Failure{Reason: "The settings of the mail server are wrong: " + err.Error(), cause: err}
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	defer func() {
-		if line != nil {
-			_ = line.Close()
-		}
-	}()
 	session, err := client.DialToSMTPClientWithContext(ctx)
 	if err != nil {
 		return notConnected(err)
@@ -124,15 +127,16 @@ func (s *Sender) client(to Server, made func(net.Conn)) (*mail.Client, error) {
 	config := s.out.TLS(to.Host)
 	config.InsecureSkipVerify = to.AnyCertificate // The setting says so, and the platform can forbid it.
 	options := []mail.Option{
-		mail.WithPort(to.Port), mail.WithTimeout(timeout), mail.WithTLSConfig(config), mail.WithoutNoop(), mail.WithoutRset(),
+		mail.WithPort(to.Port), mail.WithTimeout(s.timeout), mail.WithTLSConfig(config), mail.WithoutNoop(), mail.WithoutRset(),
 		mail.WithTLSPolicy(mail.TLSMandatory), mail.WithDialContextFunc(dial),
 	}
 	if name := domainOf(to.From); name != "" {
 		options = append(options, mail.WithHELO(name))
 	}
 	switch {
-	case to.Port == implicitTLS:
-		options = append(options, mail.WithSSL(), mail.WithDialContextFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
+	case to.Port == s.implicitTLS:
+		// Told of SSL, the library would not see that a connection of ours is encrypted, and would not sign in.
+		options = append(options, mail.WithTLSPolicy(mail.TLSOpportunistic), mail.WithDialContextFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dial(ctx, network, address)
 			if err != nil {
 				return nil, err
@@ -161,7 +165,10 @@ func notConnected(err error) *Failure {
 		f.Reason, f.Temporary = "The address of the mail server may not be called.", false
 	case isCertificate(err):
 		f.Reason = "The certificate of the mail server is not valid for its name."
-	case errors.Is(err, mail.ErrNoSupportedAuthDiscovered), errors.Is(err, mail.ErrPlainAuthNotSupported):
+	case strings.Contains(err.Error(), "does not support STARTTLS"): // The library has no error of its own for either.
+		f.Reason = "The mail server offers no encryption (STARTTLS)."
+	case errors.Is(err, mail.ErrNoSupportedAuthDiscovered), errors.Is(err, mail.ErrPlainAuthNotSupported),
+		strings.Contains(err.Error(), "server does not support SMTP AUTH"):
 		f.Reason, f.Temporary = "The mail server does not let anybody sign in on this port.", false
 	case code == "535" || code == "534" || code == "530":
 		f.Reason, f.Temporary = "The mail server refused the username and password: "+code+".", false

@@ -2,6 +2,7 @@ package message_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -75,6 +76,72 @@ func TestSend(t *testing.T) {
 	}
 	if parts := parts(t, m); parts["text/plain"] != "Hello" || parts["text/html"] != "<p>Hello</p>" {
 		t.Errorf("it says %q", parts)
+	}
+}
+
+// TestSendWithTLSFromTheStart signs in on the port that does not begin with STARTTLS.
+func TestSendWithTLSFromTheStart(t *testing.T) {
+	t.Parallel()
+	box, sender, server := inbox(t)
+	sender.ImplicitTLS(box.TLSPort)
+	server.Port = box.TLSPort
+	if err := sender.Send(t.Context(), server, letter()); err != nil {
+		t.Fatal(err, errors.Unwrap(err))
+	}
+	if got := box.Next(t); got.User != user || !got.TLS {
+		t.Errorf("it came as %+v", got)
+	}
+}
+
+// TestSlowConversation ends with its context at every step, however long the server takes.
+func TestSlowConversation(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"", "EHLO", "STARTTLS"} {
+		t.Run("before "+step, func(t *testing.T) {
+			t.Parallel()
+			l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var serving sync.WaitGroup
+			serving.Go(func() {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				r := bufio.NewReader(conn)
+				if step != "" {
+					_, _ = io.WriteString(conn, "220 localhost\r\n")
+				}
+				for {
+					if step == "" {
+						cancel()
+					}
+					line, err := r.ReadString('\n')
+					if err != nil {
+						return // It has hung up.
+					}
+					if strings.HasPrefix(line, step) {
+						cancel()
+						continue // and no answer
+					}
+					_, _ = io.WriteString(conn, "250-localhost\r\n250 STARTTLS\r\n")
+				}
+			})
+			out := outbound.New(outbound.Options{Loopback: true})
+			defer out.Close()
+			sender := message.NewSender(out)
+			sender.Patience(time.Hour)
+			err = sender.Send(ctx, message.Server{Host: "localhost", Port: port(t, l), From: "login@acme.example"}, letter())
+			if failure, ok := errors.AsType[*message.Failure](err); !ok || !failure.Temporary {
+				t.Errorf("it ends with %v", err)
+			}
+			serving.Wait()
+		})
 	}
 }
 
@@ -212,8 +279,8 @@ func TestNoPasswordInTheClear(t *testing.T) {
 	err = message.NewSender(out).Send(t.Context(), message.Server{
 		Host: "localhost", Port: port(t, l), Username: user, Password: secret.NewString(password), From: "login@acme.example",
 	}, letter())
-	if err == nil {
-		t.Error("the mail was sent")
+	if failure, ok := errors.AsType[*message.Failure](err); !ok || failure.Reason != "The mail server offers no encryption (STARTTLS)." || !failure.Temporary {
+		t.Errorf("it ends with %v", err)
 	}
 	_ = l.Close()
 	serving.Wait()

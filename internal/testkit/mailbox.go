@@ -69,11 +69,13 @@ func NewMailbox(tb testing.TB, user, password string) *Mailbox {
 	s := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) { return &mailSession{box: m, conn: c}, nil }))
 	s.Domain, s.TLSConfig, s.ErrorLog = "localhost", config, silent{}
 	var serving sync.WaitGroup
+	var listeners []net.Listener
 	listen := func(wrap func(net.Listener) net.Listener) int {
 		l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			tb.Fatalf("listen for mail: %v", err)
 		}
+		listeners = append(listeners, l)
 		serving.Go(func() { _ = s.Serve(wrap(l)) })
 		_, text, _ := net.SplitHostPort(l.Addr().String())
 		port, _ := strconv.Atoi(text)
@@ -83,6 +85,9 @@ func NewMailbox(tb testing.TB, user, password string) *Mailbox {
 	m.TLSPort = listen(func(l net.Listener) net.Listener { return tls.NewListener(l, config) })
 	tb.Cleanup(func() {
 		_ = s.Close()
+		for _, l := range listeners {
+			_ = l.Close() // The server does not know of one that it is only about to serve.
+		}
 		serving.Wait()
 	})
 	return m
