@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -94,12 +95,13 @@ func (d Deps) client() (*river.Client[pgx.Tx], error) {
 		return nil, err
 	}
 	all := river.NewWorkers()
-	river.AddWorker(all, &logoutWorker{deps: d})
+	out := &outside{}
+	river.AddWorker(all, &logoutWorker{deps: d, outside: out})
 	river.AddWorker(all, &domainWorker{deps: d})
 	river.AddWorker(all, &keyWorker[rotationArgs]{deps: d})
 	river.AddWorker(all, &keyWorker[promotionArgs]{deps: d})
 	river.AddWorker(all, &keyWorker[retirementArgs]{deps: d})
-	river.AddWorker(all, &mailWorker{deps: d})
+	river.AddWorker(all, &mailWorker{deps: d, outside: out})
 	river.AddWorker(all, &purgeWorker{deps: d})
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Schema: schema, Workers: all, Logger: slog.New(quiet{d.Log.Handler()}), Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
@@ -138,11 +140,17 @@ func (logoutArgs) Kind() string { return string(store.JobLogout) }
 type logoutWorker struct {
 	river.WorkerDefaults[logoutArgs]
 
-	deps Deps
+	deps    Deps
+	outside *outside
 }
 
 // Work implements river.Worker.
 func (w *logoutWorker) Work(ctx context.Context, job *river.Job[logoutArgs]) error {
+	leave, err := w.outside.enter(ctx, job.Args.TenantID, job.ID)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	ctx, p, err := w.deps.provider(ctx, job.Args.TenantID)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
@@ -160,6 +168,70 @@ func (w *logoutWorker) Work(ctx context.Context, job *river.Job[logoutArgs]) err
 // NextRetry implements river.Worker.
 func (*logoutWorker) NextRetry(job *river.Job[logoutArgs]) time.Time {
 	return time.Now().Add(retry(job.Attempt))
+}
+
+// outside bounds the jobs of each tenant that wait for somebody whom the tenant has named. Its zero value is ready.
+type outside struct {
+	mu      sync.Mutex
+	tenants map[uuid.UUID]*calls
+}
+
+// calls are those of one tenant.
+type calls struct {
+	places chan struct{}
+	jobs   int // that have a place or want one
+}
+
+const (
+	// maxOutside is how many such jobs of one tenant an instance does at once, so that those of the others find a worker while a server
+	// that the tenant named does not answer.
+	maxOutside = 4
+	// awaitPlace is how long a job waits for another of its tenant, most of which take no time, before it makes room for other tenants.
+	awaitPlace = time.Second
+)
+
+// enter lets a job of the tenant call outside until leave is called, or has it come back in a few seconds.
+func (o *outside) enter(ctx context.Context, tenant uuid.UUID, job int64) (leave func(), err error) {
+	o.mu.Lock()
+	c := o.tenants[tenant]
+	if c == nil {
+		if o.tenants == nil {
+			o.tenants = map[uuid.UUID]*calls{}
+		}
+		c = &calls{places: make(chan struct{}, maxOutside)}
+		o.tenants[tenant] = c
+	}
+	c.jobs++
+	o.mu.Unlock()
+	wait := time.NewTimer(awaitPlace)
+	defer wait.Stop()
+	select {
+	case c.places <- struct{}{}:
+		return func() {
+			<-c.places
+			o.forget(tenant, c)
+		}, nil
+	case <-wait.C:
+		err = river.JobSnooze(time.Second + spread(job, 4*time.Second))
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	o.forget(tenant, c)
+	return nil, err
+}
+
+func (o *outside) forget(tenant uuid.UUID, c *calls) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if c.jobs--; c.jobs == 0 {
+		delete(o.tenants, tenant)
+	}
+}
+
+// spread is a part of a time, another one for each of the jobs that follow each other, so that they do not come back all at once.
+func spread(job int64, over time.Duration) time.Duration {
+	const parts = 16
+	return over * time.Duration(job%parts) / parts
 }
 
 // retry is how long to wait after an attempt, counted from 1, before the next one. Ten attempts take some four hours.

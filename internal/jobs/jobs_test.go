@@ -199,8 +199,8 @@ func (w *world) enqueue(t *testing.T, n int) {
 	})
 }
 
-// run works the queue, as an instance does, until stop is called, which waits for it.
-func (w *world) run(t *testing.T) (stop func()) {
+// deps are those of an instance of its own, until closed is called.
+func (w *world) deps(t *testing.T) (d jobs.Deps, closed func()) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(&w.log, nil))
 	o := w.db.Options()
@@ -227,24 +227,32 @@ func (w *world) run(t *testing.T) (stop func()) {
 		return oidc.NewProvider(ctx, deps, t)
 	},
 		oidc.PoolOptions{}, deps.Metrics, time.Now)
+	domains := w.registrar()
+	domains.Store = s
+	d = jobs.Deps{
+		Store: s, Registry: tenant.NewRegistry(s, log, time.Now), Vault: w.vault, Pool: pool, Domains: domains,
+		Mail: message.NewSender(mail), Composer: composer, Limiter: ratelimit.New(nil, time.Now), Metrics: deps.Metrics, Log: log, Grace: time.Minute,
+	}
+	return d, func() {
+		outside.Close()
+		mail.Close()
+		s.Close()
+	}
+}
+
+// run works the queue, as an instance does, until stop is called, which waits for it.
+func (w *world) run(t *testing.T) (stop func()) {
+	t.Helper()
+	deps, closed := w.deps(t)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
-	go func() {
-		domains := w.registrar()
-		domains.Store = s
-		ended <- jobs.Run(ctx, jobs.Deps{
-			Store: s, Registry: tenant.NewRegistry(s, log, time.Now), Vault: w.vault, Pool: pool, Domains: domains,
-			Mail: message.NewSender(mail), Composer: composer, Limiter: ratelimit.New(nil, time.Now), Metrics: deps.Metrics, Log: log, Grace: time.Minute,
-		})
-	}()
+	go func() { ended <- jobs.Run(ctx, deps) }()
 	return func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		outside.Close()
-		mail.Close()
-		s.Close()
+		closed()
 	}
 }
 

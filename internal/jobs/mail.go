@@ -35,7 +35,8 @@ func (mailArgs) Kind() string { return string(store.JobMail) }
 type mailWorker struct {
 	river.WorkerDefaults[mailArgs]
 
-	deps Deps
+	deps    Deps
+	outside *outside
 }
 
 // errUnsent reports that a mail could not be sent yet, and shall be tried again.
@@ -43,18 +44,28 @@ var errUnsent = errors.New("the mail was not sent")
 
 // Work implements river.Worker.
 func (w *mailWorker) Work(ctx context.Context, job *river.Job[mailArgs]) error {
+	leave, err := w.outside.enter(ctx, job.Args.TenantID, job.ID)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	ctx, p, err := w.deps.provider(ctx, job.Args.TenantID)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
 	if err == nil {
-		err = w.send(ctx, p, job.Args.ID)
+		err = w.send(ctx, p, job)
 	}
-	if _, waits := errors.AsType[*river.JobSnoozeError](err); err != nil && !waits && !errors.Is(err, errUnsent) {
-		w.deps.Log.ErrorContext(ctx, "mail_failed", "error", err.Error())
-		err = errTrouble
+	if _, waits := errors.AsType[*river.JobSnoozeError](err); err == nil || waits || errors.Is(err, errUnsent) {
+		return err
 	}
-	return err
+	w.deps.Log.ErrorContext(ctx, "mail_failed", "error", err.Error())
+	if p != nil && job.Attempt >= job.MaxAttempts { // The queue does not try it again.
+		if err := w.abandon(ctx, p, job.Args.ID); err != nil {
+			w.deps.Log.ErrorContext(ctx, "mail_failed", "error", err.Error())
+		}
+	}
+	return errTrouble
 }
 
 // NextRetry implements river.Worker.
@@ -62,12 +73,40 @@ func (*mailWorker) NextRetry(job *river.Job[mailArgs]) time.Time {
 	return time.Now().Add(retry(job.Attempt))
 }
 
-func (w *mailWorker) send(ctx context.Context, p *oidc.Provider, id uuid.UUID) error {
-	var letter message.Queued
-	err := w.deps.Store.AskTenant(ctx, p.Tenant.ID, func(ctx context.Context, tx *store.Tx) (err error) {
+func (w *mailWorker) load(ctx context.Context, p *oidc.Provider, id uuid.UUID) (letter message.Queued, err error) {
+	err = w.deps.Store.AskTenant(ctx, p.Tenant.ID, func(ctx context.Context, tx *store.Tx) (err error) {
 		letter, err = message.Load(ctx, tx, id)
 		return err
 	})
+	return letter, err
+}
+
+// abandon gives a mail up for a fault that is ours.
+func (w *mailWorker) abandon(ctx context.Context, p *oidc.Provider, id uuid.UUID) error {
+	ctx, cancel := lasting(ctx)
+	defer cancel()
+	letter, err := w.load(ctx, p, id)
+	if errors.Is(err, store.ErrNotFound) || letter.GivenUp {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("load mail %s: %w", id, err)
+	}
+	return w.failed(ctx, p, letter, &message.Failure{Reason: "The mail could not be made: the log of the server says why."})
+}
+
+// keepFor is how long it may take to keep what came of an attempt.
+const keepFor = 5 * time.Second
+
+// lasting is a context for keeping what came of an attempt, whose own time may be over by then: what is not kept is done again, and a
+// mail that was sent is sent once more.
+func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), keepFor)
+}
+
+func (w *mailWorker) send(ctx context.Context, p *oidc.Provider, job *river.Job[mailArgs]) error {
+	id := job.Args.ID
+	letter, err := w.load(ctx, p, id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil
@@ -80,8 +119,25 @@ func (w *mailWorker) send(ctx context.Context, p *oidc.Provider, id uuid.UUID) e
 	}
 	if d := w.deps.Limiter.AllowMail(ctx, p.Tenant.ID, p.Tenant.Quota.MailsPerHour); !d.Allowed {
 		w.deps.Metrics.QuotaRefused("mails_per_hour")
-		return river.JobSnooze(d.RetryAfter)
+		// Not all that wait come back for the one that may be sent next.
+		return river.JobSnooze(d.RetryAfter + spread(job.ID, min(9*d.RetryAfter, time.Minute)))
 	}
+	err = w.hand(ctx, p, letter)
+	if err == nil {
+		return w.end(ctx, p, id, telemetry.MailSent)
+	}
+	kept, cancel := lasting(ctx)
+	defer cancel()
+	w.deps.Limiter.RefundMail(kept, p.Tenant.ID, p.Tenant.Quota.MailsPerHour)
+	failure, ok := errors.AsType[*message.Failure](err)
+	if !ok {
+		return err
+	}
+	return w.failed(ctx, p, letter, failure)
+}
+
+// hand writes a mail and hands it to the tenant's server.
+func (w *mailWorker) hand(ctx context.Context, p *oidc.Provider, letter message.Queued) error {
 	mail, err := w.deps.Composer.Compose(letter, p.Settings.MailBrand(p.CompanyName()))
 	if err != nil {
 		return err
@@ -90,19 +146,13 @@ func (w *mailWorker) send(ctx context.Context, p *oidc.Provider, id uuid.UUID) e
 	if err != nil {
 		return fmt.Errorf("open the password of the mail server: %w", err)
 	}
-	err = w.deps.Mail.Send(ctx, server, mail)
-	if err == nil {
-		return w.end(ctx, p, id, telemetry.MailSent)
-	}
-	failure, ok := errors.AsType[*message.Failure](err)
-	if !ok {
-		return err
-	}
-	return w.failed(ctx, p, letter, failure)
+	return w.deps.Mail.Send(ctx, server, mail)
 }
 
 // end forgets the mail.
 func (w *mailWorker) end(ctx context.Context, p *oidc.Provider, id uuid.UUID, result telemetry.MailResult) error {
+	ctx, cancel := lasting(ctx)
+	defer cancel()
 	err := w.deps.Store.InTenant(ctx, p.Tenant.ID, func(ctx context.Context, tx *store.Tx) error { return message.Done(ctx, tx, id) })
 	if err != nil {
 		return fmt.Errorf("forget mail %s: %w", id, err)
@@ -113,6 +163,8 @@ func (w *mailWorker) end(ctx context.Context, p *oidc.Provider, id uuid.UUID, re
 
 // failed keeps what came of an attempt. What a server refuses for good is not tried again.
 func (w *mailWorker) failed(ctx context.Context, p *oidc.Provider, letter message.Queued, failure *message.Failure) error {
+	ctx, cancel := lasting(ctx)
+	defer cancel()
 	attempt := letter.Attempts + 1
 	last := !failure.Temporary || attempt >= message.MaxAttempts
 	text := audit.Printable(failure.Reason, maxMailError)

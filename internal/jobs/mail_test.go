@@ -2,14 +2,22 @@ package jobs_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/riverqueue/river"
 
 	"parako/internal/audit"
 	"parako/internal/directory"
+	"parako/internal/jobs"
 	"parako/internal/message"
 	"parako/internal/settings"
 	"parako/internal/store"
@@ -104,6 +112,10 @@ func TestMailThatIsRefused(t *testing.T) {
 			w := newWorld(t, testkit.NewDB(t))
 			box, proven, _ := w.post(t)
 			box.Refuse("proven@acme.example", code)
+			one := int32(1) // What nobody takes does not count.
+			if _, err := tenant.SetQuota(t.Context(), w.store, w.org.Slug, tenant.Quota{MailsPerHour: &one}, nil, "test"); err != nil {
+				t.Fatal(err)
+			}
 			w.letter(t, proven)
 			stop := w.run(t)
 			for w.left(t, store.JobMail) != want[0] {
@@ -189,4 +201,126 @@ func TestMailBeyondTheQuota(t *testing.T) {
 	if got := w.mails(t); got != "0 f " || !box.Empty() {
 		t.Errorf("what is left: %q", got)
 	}
+}
+
+// mail is the id of the only mail.
+func (w *world) mail(t *testing.T) uuid.UUID {
+	t.Helper()
+	id, err := uuid.Parse(w.db.Ask(t, w.org.ID, "SELECT id::text FROM parako.mails")[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// TestMailWhoseTimeIsOver is kept as tried although the time of the attempt ends while the server is silent.
+func TestMailWhoseTimeIsOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testkit.NewDB(t))
+	_, proven, _ := w.post(t)
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		cancel()
+		_, _ = io.Copy(io.Discard, conn) // until it hangs up
+	})
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.set(t, w.org, "integrations", `{"email": {"smtp_host": "localhost", "smtp_port": `+port+`, "from": "login@acme.example"}}`)
+	w.letter(t, proven)
+	deps, closed := w.deps(t)
+	defer closed()
+	if err := jobs.SendMail(ctx, deps, w.org.ID, w.mail(t), 1, 25); err == nil {
+		t.Error("the mail was sent")
+	}
+	_ = l.Close()
+	serving.Wait()
+	if got, want := w.mails(t), "1 f The mail server could not be reached."; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestMailThatCannotBeMade is given up with the last attempt of the queue, and its people can see that.
+func TestMailThatCannotBeMade(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testkit.NewDB(t))
+	_, proven, _ := w.post(t)
+	w.letter(t, proven)
+	w.db.Superuser(t, `UPDATE parako.tenant_settings SET value = jsonb_set(value, '{email,smtp_password}', '"bm90IHNlYWxlZA=="') WHERE section = 'integrations'`)
+	deps, closed := w.deps(t)
+	defer closed()
+	if err := jobs.SendMail(t.Context(), deps, w.org.ID, w.mail(t), 24, 25); err == nil || w.mails(t) != "0 f " {
+		t.Errorf("before the last attempt: %v, and %q", err, w.mails(t))
+	}
+	for range 2 { // The second finds that it is done.
+		_ = jobs.SendMail(t.Context(), deps, w.org.ID, w.mail(t), 25, 25)
+	}
+	if got, want := w.mails(t), "1 t The mail could not be made: the log of the server says why."; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if events := w.db.Ask(t, w.org.ID, "SELECT detail ->> 'error' FROM parako.audit_events WHERE type = 'mail.unsent'"); len(events) != 1 {
+		t.Errorf("the trail says %q", events)
+	}
+}
+
+// TestOutside lets few jobs of a tenant call outside at once, and those of others meanwhile.
+func TestOutside(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var o jobs.Outside
+		acme, globex := uuid.New(), uuid.New()
+		var leaves []func()
+		for {
+			leave, err := o.Enter(t.Context(), acme)
+			if snooze, ok := errors.AsType[*river.JobSnoozeError](err); ok {
+				if snooze.Duration < time.Second || snooze.Duration > 5*time.Second {
+					t.Errorf("it comes back in %s", snooze.Duration)
+				}
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaves = append(leaves, leave)
+		}
+		if len(leaves) != 4 {
+			t.Errorf("%d jobs of a tenant are outside", len(leaves))
+		}
+		leave, err := o.Enter(t.Context(), globex)
+		if err != nil {
+			t.Fatalf("a job of another tenant: %v", err)
+		}
+		leave()
+		in := make(chan error)
+		go func() {
+			leave, err := o.Enter(t.Context(), acme)
+			if err == nil {
+				leave()
+			}
+			in <- err
+		}()
+		synctest.Wait()
+		leaves[0]()
+		if err := <-in; err != nil {
+			t.Errorf("whoever waits while one leaves: %v", err)
+		}
+		for _, leave := range leaves[1:] {
+			leave()
+		}
+		if n := o.Tenants(); n != 0 {
+			t.Errorf("%d tenants are remembered", n)
+		}
+	})
 }

@@ -83,6 +83,13 @@ func (l *Limiter) AllowMail(ctx context.Context, tenant uuid.UUID, perHour *int3
 	return l.Allow(ctx, tenant, QuotaMails(*perHour), "")
 }
 
+// RefundMail gives back a mail that AllowMail counted and nobody took.
+func (l *Limiter) RefundMail(ctx context.Context, tenant uuid.UUID, perHour *int32) {
+	if perHour != nil && *perHour > 0 {
+		l.Refund(ctx, tenant, QuotaMails(*perHour), "")
+	}
+}
+
 // Peek says what [Limiter.Allow] would say and counts nothing. Between Peek and [Limiter.Consume] others may pass;
 // where that matters use Allow and [Limiter.Refund].
 func (l *Limiter) Peek(ctx context.Context, tenant uuid.UUID, limit Limit, subject string) Decision {
