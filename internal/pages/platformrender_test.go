@@ -91,7 +91,7 @@ func platformSamples() map[string]sample {
 		},
 		"deletion_due": func(r *Renderer, w io.Writer, s Shell) error {
 			return r.Deletion(w, DeletionView{
-				PlatformShell: operator(s, true), Slug: "acme", Name: "Acme", Action: "/platform/tenants/acme/deletion", BackURL: "/platform/tenants/acme", Due: "2026-12-26 03:32 UTC",
+				PlatformShell: operator(s, true), Slug: "acme", Name: "Acme", Action: "/platform/tenants/acme/deletion", BackURL: "/platform/tenants/acme", Due: "2026-12-26 03:32 UTC", Restorable: true,
 			})
 		},
 		"ask": func(r *Renderer, w io.Writer, s Shell) error {

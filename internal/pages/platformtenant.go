@@ -248,7 +248,7 @@ func (h *Handler) showDeletion(c echo.Context, status int, v visit, t tenant.Ten
 	view.PlatformShell, view.Slug, view.Name = h.platformShell(c, v), t.Slug, t.DisplayName
 	view.Action, view.BackURL = deletionURL(t.Slug), tenantURL(t.Slug)
 	if t.DeleteAfter != nil {
-		view.Due = t.DeleteAfter.UTC().Format("2006-01-02 15:04 MST")
+		view.Due, view.Restorable = t.DeleteAfter.UTC().Format("2006-01-02 15:04 MST"), !t.Importing
 	}
 	return respond(c, status, func(b *bytes.Buffer, v DeletionView) error { return h.renderer.Deletion(b, v) }, view)
 }

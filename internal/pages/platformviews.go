@@ -323,6 +323,7 @@ type DeletionView struct {
 	PlatformShell
 	Slug, Name, Action, BackURL string
 	Due                         string
+	Restorable                  bool   // the removal was asked for: an import that is not complete has one, too
 	Typed, Days                 string // what was typed before
 	WrongSlug, WrongDays        bool
 	Alert                       string // why something was refused, in English

@@ -52,7 +52,7 @@ func (m *matrix) ask(t *testing.T, r *echo.Route, who caller, s shape, puts load
 	if who.registered && strings.Contains(r.Path, "/register-rp") {
 		o.registered, o.registration = m.register(t)
 	}
-	q := usual(r, o)
+	q := usual(t, r, o)
 	if never && who.never != nil {
 		q.put(o, who.never)
 	} else {
@@ -88,7 +88,8 @@ type question struct {
 }
 
 // usual is the host's own request to the route.
-func usual(r *echo.Route, o own) *question {
+func usual(t *testing.T, r *echo.Route, o own) *question {
+	t.Helper()
 	q := &question{
 		route: r, origin: strings.TrimSuffix(o.host.Issuer, oidc.Mount), segments: map[string]string{}, cookies: map[string]string{},
 		query: url.Values{}, fields: url.Values{}, header: http.Header{},
@@ -104,7 +105,7 @@ func usual(r *echo.Route, o own) *question {
 	if isAPI(r) && hasBody(r) {
 		say := bodies[r.Method+" "+r.Path]
 		if say == nil {
-			panic("say in bodies in matrix_request_test.go what a valid body of " + r.Method + " " + r.Path + " has")
+			t.Fatalf("say in bodies in matrix_request_test.go what a valid body of %s %s has", r.Method, r.Path)
 		}
 		for name, text := range say(o) {
 			q.fields.Set(name, text)

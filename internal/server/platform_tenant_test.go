@@ -168,6 +168,18 @@ func TestPlatformRemovesATenant(t *testing.T) {
 	at(t, p.post(t, deletion, "confirm", "acme", "days", "3"), http.StatusConflict, deletion, "The tenant is to be deleted.")
 	leads(t, p.post(t, deletion, "do", "restore"), "/platform/tenants/acme")
 	at(t, p.post(t, deletion, "do", "restore"), http.StatusConflict, deletion, "The tenant is not to be deleted")
+
+	// One that is being imported has an end, too, which is nothing that was asked for.
+	if _, err := tenant.Provision(t.Context(), p.Store, tenant.New{Slug: "moving", DisplayName: "Moving", Operator: "test", Base: p.Base(t)}, "", tenant.Quota{}); err != nil {
+		t.Fatal(err)
+	}
+	const moving = "/platform/tenants/moving/deletion"
+	page := p.get(t, moving)
+	at(t, page, http.StatusOK, moving, `id="deletion-due"`)
+	if strings.Contains(page.Text, "restore-submit") {
+		t.Error("an import that is not complete can be restored")
+	}
+	at(t, p.post(t, moving, "do", "restore"), http.StatusConflict, moving, "being imported")
 	if p.refreshed(t, "acme").DeleteAfter != nil {
 		t.Error("it is still to be removed")
 	}

@@ -26,7 +26,7 @@ var ErrImporting = problem.New(problem.Conflict, "tenant_importing", "The tenant
 // Provision adds a tenant that is about to be filled: archived and due for removal unless Provisioned comes first, so that a process
 // that dies on the way leaves nothing for long. It takes the slug, and the issuer if that is to be had here; otherwise the returned
 // tenant has none. The domain is not looked at: it has to be proven where the tenant comes to.
-func Provision(ctx context.Context, s *store.Store, n New, issuer string, q Quota, base *url.URL) (Tenant, error) {
+func Provision(ctx context.Context, s *store.Store, n New, issuer string, q Quota) (Tenant, error) {
 	if err := n.normalise(); err != nil {
 		return Tenant{}, err
 	}
@@ -44,7 +44,7 @@ func Provision(ctx context.Context, s *store.Store, n New, issuer string, q Quot
 		}
 		var issuerURL *string
 		if issuer != "" {
-			err := claimIssuer(ctx, tx, Tenant{ID: id, Slug: n.Slug}, issuer, base)
+			err := claimIssuer(ctx, tx, Tenant{ID: id, Slug: n.Slug}, issuer, n.Base)
 			if _, refused := errors.AsType[*problem.Error](err); err != nil && !refused {
 				return err
 			}

@@ -23,7 +23,7 @@ func TestProvision(t *testing.T) {
 	base := &url.URL{Scheme: "https", Host: "id.example.com"}
 	provision := func(slug string) tenant.Tenant {
 		t.Helper()
-		got, err := tenant.Provision(t.Context(), s, tenant.New{Slug: slug, DisplayName: slug, Operator: "test"}, "https://id.acme.example/login", tenant.Quota{}, base)
+		got, err := tenant.Provision(t.Context(), s, tenant.New{Slug: slug, DisplayName: slug, Operator: "test", Base: base}, "https://id.acme.example/login", tenant.Quota{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -65,14 +65,14 @@ func Import(ctx context.Context, s *store.Store, vault tenant.Vault, in io.ReadS
 	if err != nil {
 		return Imported{}, err
 	}
-	n := tenant.New{Slug: o.Slug, DisplayName: o.DisplayName, Operator: o.Operator}
+	n := tenant.New{Slug: o.Slug, DisplayName: o.DisplayName, Operator: o.Operator, Base: o.Base}
 	if n.Slug == "" {
 		n.Slug = h.Tenant.Slug
 	}
 	if n.DisplayName == "" {
 		n.DisplayName = h.Tenant.DisplayName
 	}
-	t, err := tenant.Provision(ctx, s, n, h.Tenant.IssuerURL, h.Tenant.Quota, o.Base)
+	t, err := tenant.Provision(ctx, s, n, h.Tenant.IssuerURL, h.Tenant.Quota)
 	if err != nil {
 		return Imported{}, err
 	}
