@@ -79,29 +79,35 @@ const Callback = "http://localhost:9008/callback"
 // New starts a server and creates the two tenants. change may adjust the configuration first. Everything ends with the test.
 func New(tb testing.TB, change ...func(*config.Config)) *App {
 	tb.Helper()
+	return NewOn(tb, testkit.NewDB(tb), change...)
+}
+
+// NewOn is New with a database of the test's, which has changed something there that connections begin with.
+func NewOn(tb testing.TB, db *testkit.DB, change ...func(*config.Config)) *App {
+	tb.Helper()
 	redis := miniredis.RunT(tb)
-	a := launch(tb, nil, "redis://"+redis.Addr(), true, change...)
+	a := launch(tb, &App{DB: db}, "redis://"+redis.Addr(), true, change...)
 	a.Redis = redis
 	a.Acme, a.Globex = a.AddTenant(tb, "acme"), a.AddTenant(tb, "globex")
 	return a
 }
 
-// launch starts a server on a database of its own, or as another instance beside the first: on the same database, with the same
-// keys, under the same public address. compat is for miniredis.
+// launch starts a server on the database of first, or as another instance beside it: with the same keys, under the same public address.
+// compat is for miniredis.
 func launch(tb testing.TB, first *App, redisURL string, compat bool, change ...func(*config.Config)) *App {
 	tb.Helper()
 	a := &App{Logs: &Logs{}, Journal: &Logs{}}
 	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	check(tb, err)
 	a.Addr = listener.Addr().String()
-	if first == nil {
-		a.DB = testkit.NewDB(tb)
+	a.DB = first.DB
+	if first.Store == nil {
 		a.Config = configuration(tb, a.Addr, a.DB.Options())
 		a.Store = a.DB.Store(tb)
 		// A test is one address with many requests. Tenants may turn it on again.
 		a.ConfigurePlatform(tb, "security", `{"protection": {"rate_limiting": {"enabled": false}}}`)
 	} else {
-		a.DB, a.Config, a.Store = first.DB, first.Config, first.Store
+		a.Config, a.Store = first.Config, first.Store
 	}
 	a.Config.RedisURL = secret.NewString(redisURL)
 	for _, f := range change {

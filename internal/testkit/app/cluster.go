@@ -17,6 +17,7 @@ import (
 
 	"parako/internal/cache"
 	"parako/internal/config"
+	"parako/internal/testkit"
 )
 
 // Cluster is several servers on one database and one Redis, as behind a load balancer.
@@ -33,11 +34,11 @@ type Cluster struct {
 func NewCluster(tb testing.TB, n int, change ...func(*config.Config)) *Cluster {
 	tb.Helper()
 	c := &Cluster{Redis: startRedis(tb)}
-	var first *App
+	first := &App{DB: testkit.NewDB(tb)}
 	for range n {
 		link := startLink(tb, c.Redis.network, c.Redis.address)
 		a := launch(tb, first, "redis://"+link.listener.Addr().String(), c.Redis.mini != nil, change...)
-		if first == nil {
+		if len(c.Instances) == 0 {
 			a.Acme, a.Globex = a.AddTenant(tb, "acme"), a.AddTenant(tb, "globex")
 			first = a
 		}
