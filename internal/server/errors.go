@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -46,6 +47,11 @@ func callerOf(r *http.Request) caller {
 	return program
 }
 
+var errLate = problem.New(problem.Unavailable, "answer_late", "The server has too much to do to answer in time. Try again in a moment.")
+
+// lateRetry is when to try again after errLate.
+const lateRetry = 5 * time.Second
+
 // renderError is the one place where an error becomes an answer. Each is logged once, here, unless it is the caller's own.
 func (s *Server) renderError(err error, c echo.Context) {
 	if c.Response().Committed {
@@ -59,6 +65,10 @@ func (s *Server) renderError(err error, c echo.Context) {
 			return // Nobody is waiting.
 		}
 		s.o.Log.ErrorContext(r.Context(), "request_failed", "error", err.Error())
+		if errors.Is(r.Context().Err(), context.DeadlineExceeded) {
+			trouble = errLate
+			err = &refusal{trouble: errLate, retryAfter: lateRetry}
+		}
 	}
 	c.Response().Header().Set("Cache-Control", "no-store") // It is for whoever asked, at the host they asked.
 	retryAfter := 0

@@ -41,3 +41,10 @@ func (s *Server) Load() (served, waiting int) { return s.shares.Load() }
 
 // Undivided serves whoever comes, however many requests of one tenant there are.
 func (s *Server) Undivided() { s.shares = nil }
+
+// AnswerIn has requests give up after d, and returns after how much they did before.
+func (s *Server) AnswerIn(d time.Duration) time.Duration {
+	before := s.answerIn
+	s.answerIn = d
+	return before
+}

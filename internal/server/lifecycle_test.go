@@ -16,8 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"parako/internal/oidc"
 	"parako/internal/secret"
 	"parako/internal/server"
+	"parako/internal/store"
 	"parako/internal/testkit"
 	"parako/internal/testkit/app"
 )
@@ -41,7 +43,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// TestHealthWithoutDatabase takes the database away from a running server.
+// TestHealthWithoutDatabase takes the database away from a running server. A pooler that notices only then lets requests wait for it.
 func TestHealthWithoutDatabase(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
@@ -56,8 +58,58 @@ func TestHealthWithoutDatabase(t *testing.T) {
 	if resp := app.Get(t, client, "http://x.example/health"); resp.StatusCode != http.StatusOK {
 		t.Errorf("/health: %d %s", resp.StatusCode, resp.Text)
 	}
-	if resp := app.Get(t, client, a.Acme.Issuer+"/jwks"); resp.StatusCode != http.StatusInternalServerError || strings.Contains(resp.Text, a.DB.Name) {
+	if resp := app.Get(t, client, a.Acme.Issuer+"/jwks"); resp.StatusCode < http.StatusInternalServerError || strings.Contains(resp.Text, a.DB.Name) {
 		t.Errorf("a request without a database: %d %s", resp.StatusCode, resp.Text)
+	}
+}
+
+// TestAnswerWithoutConnections borrows all connections to the database: whoever needs one is told so in the form they expect, while
+// their own connection lasts, and is served again afterwards.
+func TestAnswerWithoutConnections(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t).Direct() // the pooler of tests has fewer sessions than a server connections
+	db.Superuser(t, "DO $$BEGIN EXECUTE format('ALTER ROLE parako_app IN DATABASE %I SET idle_in_transaction_session_timeout = 0', current_database()); END$$")
+	a := app.NewOn(t, db)
+	client := a.Client(t)
+	usual := a.Server.AnswerIn(100 * time.Millisecond)
+	giveBack := make(chan struct{})
+	var borrowed, done sync.WaitGroup
+	for range a.Server.Store().Connections() {
+		borrowed.Add(1)
+		done.Go(func() {
+			err := a.Server.Store().ViewTenant(context.WithoutCancel(t.Context()), a.Globex.ID, func(ctx context.Context, tx *store.Tx) error {
+				_, err := tx.DomainCount(ctx, tx.Tenant())
+				borrowed.Done()
+				<-giveBack
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	borrowed.Wait()
+	asked := map[string]string{ // what, and in what words it is refused
+		a.Acme.Issuer + "/jwks":                                           `"error":"temporarily_unavailable"`,
+		strings.TrimSuffix(a.Acme.Issuer, oidc.Mount) + "/":               "</html>",
+		strings.TrimSuffix(a.Acme.Issuer, oidc.Mount) + "/api/v1/tenants": `"type":"urn:parako:error:answer-late"`,
+	}
+	for target, words := range asked {
+		resp := app.Get(t, client, target)
+		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") != "5" || !strings.Contains(resp.Text, words) {
+			t.Errorf("%s is answered with %d, Retry-After %q\n%s", target, resp.StatusCode, resp.Header.Get("Retry-After"), resp.Text)
+		}
+	}
+	if !strings.Contains(a.Logs.String(), "request_failed") {
+		t.Error("no log line says why")
+	}
+	close(giveBack)
+	done.Wait()
+	a.Server.AnswerIn(usual)
+	for target := range asked {
+		if resp := app.Get(t, client, target); resp.StatusCode >= http.StatusInternalServerError {
+			t.Errorf("afterwards %s is answered with %d", target, resp.StatusCode)
+		}
 	}
 }
 

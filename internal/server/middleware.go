@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -31,7 +32,7 @@ func (s *Server) routes(protocol *oidc.Handler) (*echo.Echo, error) {
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = s.clientIP
 	e.HTTPErrorHandler = s.renderError
-	e.Pre(s.identify, s.observe, s.survive)
+	e.Pre(s.identify, s.hurry, s.observe, s.survive)
 	e.Use(s.resolveTenant, s.restrain(protocol), limitBody, s.takeTurn)
 
 	e.GET("/health", s.health)
@@ -81,6 +82,17 @@ func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 		if s.secure {
 			header.Set("Strict-Transport-Security", "max-age=31536000")
 		}
+		return next(c)
+	}
+}
+
+// hurry ends what a request waits for, such as a database that does not answer or has no connection to spare, while there is time left
+// to say so.
+func (s *Server) hurry(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		ctx, cancel := context.WithTimeout(c.Request().Context(), s.answerIn)
+		defer cancel()
+		c.SetRequest(c.Request().WithContext(ctx))
 		return next(c)
 	}
 }

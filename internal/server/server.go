@@ -71,6 +71,7 @@ type Server struct {
 	composer *message.Composer
 	echo     *echo.Echo
 	secure   bool // the public URL is https
+	answerIn time.Duration
 	draining atomic.Bool
 }
 
@@ -90,7 +91,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, fmt.Errorf("TLS_CLIENT_CA_FILE: %w", err)
 	}
 	passwords := factor.Passwords{Hasher: secret.NewHasher(0)}
-	s := &Server{o: o, vault: vault, metrics: telemetry.NewMetrics(), secure: base.Scheme == "https"}
+	s := &Server{o: o, vault: vault, metrics: telemetry.NewMetrics(), secure: base.Scheme == "https", answerIn: answerTimeout}
 	s.store, err = store.Open(ctx, store.Options{
 		AppURL: o.Config.PostgresURL, PlatformURL: o.Config.PlatformURL, Pooled: o.Config.Pooler == config.TransactionPooler, Changed: s.changed,
 	})
@@ -248,7 +249,9 @@ const (
 	readTimeout       = 30 * time.Second
 	writeTimeout      = 60 * time.Second
 	idleTimeout       = 65 * time.Second
-	maxHeaderBytes    = 32 << 10
+	// answerTimeout is when a request gives up waiting, so that it can still say so. It waits up to sharePatience for its turn.
+	answerTimeout  = writeTimeout / 2
+	maxHeaderBytes = 32 << 10
 )
 
 // Run serves public, and metrics when it is not nil, until ctx is done. Then it answers no new request, finishes those in
