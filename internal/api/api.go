@@ -19,6 +19,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
@@ -151,6 +152,9 @@ func (h *Handler) admit(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
+// recordTimeout bounds the record of a call whose own time may be over.
+const recordTimeout = 5 * time.Second
+
 // record adds a call that changed something, or was refused, to the trail of the caller's tenant. What it changed in other rows
 // was recorded with the change; this says who called. A flood of refused calls is cut.
 func (h *Handler) record(c echo.Context, who *caller) {
@@ -159,7 +163,9 @@ func (h *Handler) record(c echo.Context, who *caller) {
 	if !refused && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		return
 	}
-	ctx := context.WithoutCancel(r.Context()) // Whoever hangs up does not get out of the record.
+	// Whoever hangs up does not get out of the record. The answer leaves after it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), recordTimeout)
+	defer cancel()
 	if refused && !h.deps.Limiter.Allow(ctx, who.tenant.ID, ratelimit.APIRefused(), who.ID).Allowed {
 		h.deps.Metrics.RateLimited(ratelimit.APIRefused().Name)
 		return

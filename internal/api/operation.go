@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"reflect"
@@ -69,8 +70,9 @@ func register[I, O any](h *Handler, a huma.API, o operation, handle func(context
 	huma.Register(a, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
 		if err != nil {
-			p := refuse(err)
-			if p.Status == http.StatusInternalServerError {
+			late := problem.Late(ctx, err)
+			p := refuse(late)
+			if p.Status == http.StatusInternalServerError || errors.Is(late, problem.ErrLate) {
 				h.deps.Log.ErrorContext(ctx, "request_failed", "error", err.Error())
 			}
 			return nil, p
@@ -97,14 +99,14 @@ func describeRefusals(a huma.API) {
 	scope := newProblem(http.StatusForbidden, "scope-insufficient", messageScope)
 	scope.RequiredScopes = []string{tenantsWrite}
 	rate := newProblem(http.StatusTooManyRequests, "rate-limit-exceeded", messageRate)
-	quota, busy := refuse(tenant.ErrQuotaRequests), refuse(ratelimit.ErrBusy)
+	quota, busy, late := refuse(tenant.ErrQuotaRequests), refuse(ratelimit.ErrBusy), refuse(problem.ErrLate)
 	rate.RetryAfter, quota.RetryAfter, busy.RetryAfter = 2, 1, 1
 	responses := map[string]*huma.Response{}
 	for _, example := range []*Problem{
 		newProblem(http.StatusUnauthorized, "unauthorized", oidc.ErrAPITokenMissing.Message),
 		newProblem(http.StatusUnauthorized, "token-invalid", oidc.ErrAPITokenInvalid.Message),
 		newProblem(http.StatusUnauthorized, "token-expired", oidc.ErrAPITokenExpired.Message),
-		newProblem(http.StatusForbidden, "forbidden", oidc.ErrPlatformScope.Message), scope, rate, quota, busy,
+		newProblem(http.StatusForbidden, "forbidden", oidc.ErrPlatformScope.Message), scope, rate, quota, busy, late,
 		newProblem(http.StatusInternalServerError, "internal", problem.From(nil).Message),
 		newProblem(http.StatusBadRequest, "validation", messageJSON),
 		newProblem(http.StatusRequestEntityTooLarge, "body-too-large", messageTooLarge),

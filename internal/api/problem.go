@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -28,7 +29,7 @@ type Problem struct {
 
 	RequiredScopes []string     `json:"required_scopes,omitempty" doc:"With scope-insufficient: the scopes that the call needs."`
 	Errors         []FieldError `json:"errors,omitempty" doc:"With validation and constraint-violation: what is wrong with the request."`
-	RetryAfter     int          `json:"retry_after,omitempty" doc:"With rate-limit-exceeded: in how many seconds to try again."`
+	RetryAfter     int          `json:"retry_after,omitempty" doc:"With rate-limit-exceeded, quota-requests, tenant-busy and answer-late: in how many seconds to try again."`
 }
 
 // FieldError says what is wrong with one part of a request.
@@ -43,6 +44,14 @@ func (p *Problem) Error() string { return p.Type + ": " + p.Detail }
 
 // GetStatus is described at Error.
 func (p *Problem) GetStatus() int { return p.Status }
+
+// GetHeaders implements huma.HeadersError.
+func (p *Problem) GetHeaders() http.Header {
+	if p.RetryAfter == 0 {
+		return nil
+	}
+	return http.Header{"Retry-After": {strconv.Itoa(p.RetryAfter)}}
+}
 
 // ContentType implements huma.ContentTypeFilter.
 func (*Problem) ContentType(string) string { return mediaProblem }
@@ -142,6 +151,10 @@ func refuse(err error) *Problem {
 		return newProblem(http.StatusNotFound, code, trouble.Message)
 	case problem.Conflict, problem.Forbidden:
 		return newProblem(http.StatusConflict, "conflict", trouble.Message)
+	case problem.Unavailable:
+		p := newProblem(trouble.Kind.Status(), strings.ReplaceAll(trouble.Code, "_", "-"), trouble.Message)
+		p.RetryAfter = problem.LateRetry
+		return p
 	default:
 		return newProblem(trouble.Kind.Status(), strings.ReplaceAll(trouble.Code, "_", "-"), trouble.Message)
 	}

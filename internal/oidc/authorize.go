@@ -191,6 +191,7 @@ func (p *Provider) refuse(ctx context.Context, r *authRequest, err error) (Answe
 	e, internal := explain(err)
 	if internal != nil && !cancelled(ctx) {
 		p.deps.Log.ErrorContext(ctx, "authorize_failed", "client_id", r.client.ID, "error", internal.Error())
+		e, _ = explain(problem.Late(ctx, internal))
 	}
 	params := url.Values{"error": {e.Code}}
 	if e.Description != "" {

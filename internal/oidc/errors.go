@@ -108,8 +108,8 @@ func ascii(s string) string {
 // writeError answers a client in OAuth JSON. A failed Basic authentication is challenged (RFC 6749 section 5.2).
 func (h *Handler) writeError(c echo.Context, err error) error {
 	e, internal := explain(err)
-	if internal != nil && errors.Is(c.Request().Context().Err(), context.DeadlineExceeded) {
-		return internal // Whoever set the deadline answers.
+	if late := problem.Late(c.Request().Context(), internal); internal != nil && errors.Is(late, problem.ErrLate) {
+		return late // It is answered alike everywhere.
 	}
 	if internal != nil {
 		h.deps.Log.ErrorContext(c.Request().Context(), "oauth_request_failed", "path", c.Path(), "error", internal.Error())

@@ -6,6 +6,7 @@
 package problem
 
 import (
+	"context"
 	"errors"
 	"net/http"
 )
@@ -92,6 +93,20 @@ func (e *Error) Unwrap() error { return e.cause }
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error) // One link of the chain: errors.Is walks it.
 	return ok && t.Code == e.Code
+}
+
+// ErrLate says that the request waited too long for something: a database, a connection to it, its turn.
+var ErrLate = New(Unavailable, "answer_late", "The server has too much to do to answer in time. Try again in a moment.")
+
+// LateRetry is in how many seconds to try again after ErrLate.
+const LateRetry = 5
+
+// Late is ErrLate because of err when ctx has run out of time and err is no other problem, and err otherwise.
+func Late(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && From(err).Kind == Internal {
+		return ErrLate.Because(err)
+	}
+	return err
 }
 
 // From finds the problem in err. An error without one becomes an Internal problem that wraps it.

@@ -47,11 +47,6 @@ func callerOf(r *http.Request) caller {
 	return program
 }
 
-var errLate = problem.New(problem.Unavailable, "answer_late", "The server has too much to do to answer in time. Try again in a moment.")
-
-// lateRetry is when to try again after errLate.
-const lateRetry = 5 * time.Second
-
 // renderError is the one place where an error becomes an answer. Each is logged once, here, unless it is the caller's own.
 func (s *Server) renderError(err error, c echo.Context) {
 	if c.Response().Committed {
@@ -65,10 +60,10 @@ func (s *Server) renderError(err error, c echo.Context) {
 			return // Nobody is waiting.
 		}
 		s.o.Log.ErrorContext(r.Context(), "request_failed", "error", err.Error())
-		if errors.Is(r.Context().Err(), context.DeadlineExceeded) {
-			trouble = errLate
-			err = &refusal{trouble: errLate, retryAfter: lateRetry}
-		}
+	}
+	if late := problem.Late(r.Context(), err); errors.Is(late, problem.ErrLate) {
+		trouble = problem.From(late)
+		err = &refusal{trouble: trouble, retryAfter: problem.LateRetry * time.Second}
 	}
 	c.Response().Header().Set("Cache-Control", "no-store") // It is for whoever asked, at the host they asked.
 	retryAfter := 0
