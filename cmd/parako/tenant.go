@@ -251,8 +251,8 @@ func tenantStatus(ctx context.Context, p *process, args []string) error {
 	return p.printTenant(*asJSON, t)
 }
 
-// tenantAuditor needs the owner's URL besides: it makes a role of PostgreSQL. The event is recorded in the same breath, so
-// that no login is there that the tenant's trail does not know of.
+// tenantAuditor needs the owner's URL besides: it makes a role of PostgreSQL. The event is recorded in the same breath, or when the
+// statements are printed, so that no login is there that the tenant's trail does not know of.
 func tenantAuditor(ctx context.Context, p *process, args []string) error {
 	flags := flag.NewFlagSet("parako tenant auditor", flag.ContinueOnError)
 	slug := flags.String("slug", "", "the tenant (required)")
@@ -288,49 +288,50 @@ func tenantAuditor(ctx context.Context, p *process, args []string) error {
 		return err
 	}
 	login := store.TenantLogin{Tenant: t.ID, Label: *label, ValidUntil: end}
-	password := secret.NewString(secret.Token())
-	switch {
-	case *asSQL:
-		return p.printLoginSQL(login, c.DatabaseURL, password)
-	case *drop:
-		err := tenant.Recorded(ctx, s, t.ID, tenant.AuditorDropped, operator, login.Name(), func(ctx context.Context) error {
-			return login.Drop(ctx, c.DatabaseURL)
-		})
+	if *drop {
+		err := p.dropAuditor(ctx, s, c.DatabaseURL, login, *asSQL)
 		if errors.Is(err, store.ErrNotFound) {
 			return problem.New(problem.NotFound, "login_unknown", "There is no login "+login.Name()+".")
 		}
 		return err
 	}
+	password := secret.NewString(secret.Token())
 	var address secret.String
+	var statements []string
 	err = tenant.Recorded(ctx, s, t.ID, tenant.AuditorCreated, operator, login.Name(), func(ctx context.Context) (err error) {
+		if *asSQL {
+			statements, err = login.ToCreate(ctx, c.DatabaseURL, password)
+			return err
+		}
 		address, err = login.Create(ctx, c.DatabaseURL, password)
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if *asJSON {
+	case *asSQL:
+		p.printf("-- The password is %s. Keep it now: it is not shown again.\n%s;\n", password.Reveal(), strings.Join(statements, ";\n"))
+	case *asJSON:
 		return p.printJSON(map[string]string{"role": login.Name(), "password": password.Reveal(), "url": address.Reveal()})
+	default:
+		p.printf("role      %s\npassword  %s\n          Keep it now: it is not shown again.\nconnect   psql '%s'\n", login.Name(), password.Reveal(), address.Reveal())
 	}
-	p.printf("role      %s\npassword  %s\n          Keep it now: it is not shown again.\nconnect   psql '%s'\n", login.Name(), password.Reveal(), address.Reveal())
 	return nil
 }
 
-// printLoginSQL prints what an administrator has to run. The statements hold a verifier and not the password.
-func (p *process) printLoginSQL(login store.TenantLogin, owner, password secret.String) error {
-	database := "parako"
-	if u, err := url.Parse(owner.Reveal()); err == nil && len(u.Path) > 1 {
-		database = u.Path[1:]
-	}
-	statements, err := login.Statements(false, database, password)
-	if err != nil {
+// dropAuditor removes the login, or prints what an administrator has to run for it. What is only printed is no event: until it is run,
+// the login is there.
+func (p *process) dropAuditor(ctx context.Context, s *store.Store, owner secret.String, login store.TenantLogin, asSQL bool) error {
+	if asSQL {
+		statements, err := login.ToDrop(ctx, owner)
+		if err == nil {
+			p.printf("%s;\n", strings.Join(statements, ";\n"))
+		}
 		return err
 	}
-	p.printf("-- The password is %s. Keep it now: it is not shown again.\n", password.Reveal())
-	for _, sql := range statements {
-		p.printf("%s;\n", sql)
-	}
-	return nil
+	return tenant.Recorded(ctx, s, login.Tenant, tenant.AuditorDropped, operator, login.Name(), func(ctx context.Context) error {
+		return login.Drop(ctx, owner)
+	})
 }
 
 func tenantList(ctx context.Context, p *process, args []string) error {

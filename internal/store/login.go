@@ -47,9 +47,8 @@ const (
 	loginTimeout     = "60s"
 )
 
-// Statements make the login, or renew what they can of one that exists. exists says which; database is the one whose
-// CONNECT it needs.
-func (l TenantLogin) Statements(exists bool, database string, password secret.String) ([]string, error) {
+// making are the statements that make the login, or renew what they can of one that exists. database is the one whose CONNECT it needs.
+func (l TenantLogin) making(exists bool, database string, password secret.String) ([]string, error) {
 	if l.Label != "" && !loginLabel.MatchString(l.Label) {
 		return nil, ErrLoginLabel
 	}
@@ -85,7 +84,7 @@ func (l TenantLogin) Create(ctx context.Context, owner, password secret.String) 
 		return secret.String{}, errors.New("DATABASE_URL must be a URL: postgres://user:password@host:port/name")
 	}
 	err = l.asOwner(ctx, owner, func(tx pgx.Tx, exists bool) error {
-		statements, err := l.Statements(exists, tx.Conn().Config().Database, password)
+		statements, err := l.making(exists, tx.Conn().Config().Database, password)
 		if err != nil {
 			return err
 		}
@@ -107,15 +106,44 @@ func (l TenantLogin) Drop(ctx context.Context, owner secret.String) error {
 		if !exists {
 			return ErrNotFound
 		}
-		return execAll(ctx, tx, []string{
-			fmt.Sprintf("REVOKE CONNECT ON DATABASE %s FROM %s", pgx.Identifier{tx.Conn().Config().Database}.Sanitize(), l.Name()),
-			"DROP ROLE " + l.Name(),
-		})
+		return execAll(ctx, tx, l.removing(tx.Conn().Config().Database))
 	})
 	if err != nil {
 		return fmt.Errorf("drop login %s: %w", l.Name(), err)
 	}
 	return nil
+}
+
+func (l TenantLogin) removing(database string) []string {
+	return []string{
+		fmt.Sprintf("REVOKE CONNECT ON DATABASE %s FROM %s", pgx.Identifier{database}.Sanitize(), l.Name()),
+		"DROP ROLE " + l.Name(),
+	}
+}
+
+// ToCreate are the statements that Create would run now, for an administrator where the owner may not make roles. They hold a verifier
+// of the password only.
+func (l TenantLogin) ToCreate(ctx context.Context, owner, password secret.String) (statements []string, err error) {
+	err = l.asOwner(ctx, owner, func(tx pgx.Tx, exists bool) (err error) {
+		statements, err = l.making(exists, tx.Conn().Config().Database, password)
+		return err
+	})
+	return statements, err
+}
+
+// ToDrop are the statements that Drop would run now. ErrNotFound: there is no login.
+func (l TenantLogin) ToDrop(ctx context.Context, owner secret.String) (statements []string, err error) {
+	if l.Label != "" && !loginLabel.MatchString(l.Label) {
+		return nil, ErrLoginLabel
+	}
+	err = l.asOwner(ctx, owner, func(tx pgx.Tx, exists bool) error {
+		if !exists {
+			return ErrNotFound
+		}
+		statements = l.removing(tx.Conn().Config().Database)
+		return nil
+	})
+	return statements, err
 }
 
 func (l TenantLogin) asOwner(ctx context.Context, owner secret.String, fn func(tx pgx.Tx, exists bool) error) error {
