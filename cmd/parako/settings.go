@@ -154,10 +154,16 @@ type changeFlags struct {
 }
 
 func newChangeFlags(flags settingsFlags) changeFlags {
+	f := newChangesFlags(flags)
+	f.ifVersion = flags.Int64("if-version", -1, "only if the section is at this version still; 0: nothing was ever set")
+	return f
+}
+
+// newChangesFlags are for changes of several sections at once, each of which has a version of its own.
+func newChangesFlags(flags settingsFlags) changeFlags {
 	return changeFlags{
-		flags.String("reason", "", "why, for the history"),
-		flags.Int64("if-version", -1, "only if the section is at this version still; 0: nothing was ever set"),
-		flags.Bool("json", false, "print the new version and revision as JSON"),
+		reason: flags.String("reason", "", "why, for the history"),
+		asJSON: flags.Bool("json", false, "print the new version and revision as JSON"),
 	}
 }
 
@@ -364,7 +370,7 @@ func settingsExport(ctx context.Context, p *process, args []string) error {
 func settingsImport(ctx context.Context, p *process, args []string) error {
 	flags := newSettingsFlags("import")
 	file := flags.String("file", "", "what `parako settings export` printed; standard input when it is left out")
-	change := newChangeFlags(flags)
+	change := newChangesFlags(flags)
 	if err := p.parseFor(flags, args); err != nil {
 		return err
 	}
@@ -402,10 +408,10 @@ func settingsSchema(_ context.Context, p *process, args []string) error {
 // maxDocument is far more than any section of settings or metadata of a client needs.
 const maxDocument = 1 << 20
 
-// document reads a JSON document from a file or, without one, from standard input.
+// document reads a JSON document from a file or, without one or when it is "-", from standard input.
 func (p *process) document(file string) (json.RawMessage, error) {
 	in := p.stdin
-	if file != "" {
+	if file != "" && file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
 			return nil, err
