@@ -106,6 +106,19 @@ func failsWith(t *testing.T, dir string, server, demo int, reason string) {
 	}
 }
 
+// beside runs another command with the environment that the run has printed, and no other.
+func beside(t *testing.T, run seeded, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "parako", args...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	for name, value := range run.Environment {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	if said, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("parako %s: %v\n%s", strings.Join(args, " "), err, said)
+	}
+}
+
 // TestDev is a developer's day: a first run, signing in at both tenants, Ctrl-C, a second run that knows the same passwords,
 // a crash, and a third run.
 func TestDev(t *testing.T) {
@@ -120,6 +133,7 @@ func TestDev(t *testing.T) {
 		signInAtDemo(t, first.seeded.Demo, tenant)
 	}
 	signInAtPlatform(t, first.seeded)
+	beside(t, first.seeded, "tenant", "create", "--slug", "initech", "--name", "Initech", "--domain", "login.initech.example")
 	otherServer, otherDemo := ports(t)
 	failsWith(t, dir, otherServer, otherDemo, "another `parako dev` uses")
 	failsWith(t, filepath.Join(t.TempDir(), "other"), server, otherDemo, "choose another with --port")

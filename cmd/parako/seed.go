@@ -119,7 +119,7 @@ func seed(ctx context.Context, c config.Config, o devOptions) (seeded, error) {
 		Server: base.String(), Platform: base.Scheme + "://" + tenant.PlatformsSlug + "." + base.Host + "/platform",
 		Demo: "http://localhost:" + strconv.Itoa(o.demoPort),
 		Environment: map[string]string{
-			"DATABASE_URL": c.DatabaseURL.Reveal(), "STORAGE_POSTGRESQL_URL": c.PostgresURL.Reveal(),
+			"DEPLOYMENT_URL": base.String(), "DATABASE_URL": c.DatabaseURL.Reveal(), "STORAGE_POSTGRESQL_URL": c.PostgresURL.Reveal(),
 			"STORAGE_POSTGRESQL_PLATFORM_URL": c.PlatformURL.Reveal(), "ENCRYPTION_KEY": c.EncryptionKey.Reveal(),
 		},
 	}
