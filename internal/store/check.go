@@ -166,8 +166,9 @@ func (s *Store) Isolation(ctx context.Context) ([]Finding, error) {
 }
 
 func (s *Store) isolationPart(ctx context.Context, part string) (findings []Finding, err error) {
-	// Compiling the query for its one execution would take twice as long as the query.
-	options := pgx.TxOptions{BeginQuery: "begin read only; set local jit = off"}
+	// Compiling the query for its one execution would take twice as long as the query. A busy PostgreSQL may take longer than for a
+	// request.
+	options := pgx.TxOptions{BeginQuery: "begin read only; set local jit = off; set local statement_timeout = '30s'"}
 	err = pgx.BeginTxFunc(ctx, s.app, options, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, "SELECT f.check_no, c.check_name, f.object, f.finding FROM audit."+part+"_findings AS f LEFT JOIN audit.checks AS c USING (check_no)",
 			pgx.QueryExecModeExec)
