@@ -112,6 +112,9 @@ func TestNoTenantsWordsReachAnother(t *testing.T) {
 		"both at once":                     {words: [2]string{"okapi", "quetzal"}, both: true},
 		"with calls to others":             {words: [2]string{"okapi", "quetzal"}, calls: true},
 	} {
+		if raced && !tt.both && !tt.calls {
+			continue // The race detector looks for something else: it sees the most where the two live at once.
+		}
 		t.Run(name, func(t *testing.T) {
 			s := &story{crowded: tt.both, App: app.New(t, func(c *config.Config) {
 				if c.Environment = config.Production; tt.calls {
