@@ -144,6 +144,19 @@ func column(t *testing.T, db *testkit.DB, sql string) []string {
 	return found
 }
 
+// TestRolesHaveTimeouts looks at what bounds a request. The databases of other tests have more patience.
+func TestRolesHaveTimeouts(t *testing.T) {
+	t.Parallel()
+	got := column(t, testkit.NewDB(t), `SELECT rolname || ' ' || string_agg(setting, ' ' ORDER BY setting)
+		  FROM pg_roles, unnest(rolconfig) AS setting
+		 WHERE rolname LIKE 'parako%' AND setting LIKE '%timeout=%'
+		 GROUP BY rolname ORDER BY rolname`)
+	const timeouts = " idle_in_transaction_session_timeout=5s lock_timeout=2s statement_timeout=5s"
+	if diff := cmp.Diff([]string{"parako_app" + timeouts, "parako_auditor" + timeouts, "parako_platform" + timeouts}, got); diff != "" {
+		t.Errorf("roles mismatch (-want +got)\n%s", diff)
+	}
+}
+
 // What testkit makes its databases with is the library that internal/store uses, so that one dump stands for both.
 func TestStockGooseGoesUpDownAndUp(t *testing.T) {
 	t.Parallel()

@@ -127,16 +127,22 @@ func TestRotateMaster(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	const waiting = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%UPDATE parako.data_keys%'"
 	for a.DB.AskAbove(t, waiting)[0] == "0" {
-		if cmd.ProcessState != nil {
-			t.Fatalf("the command has ended: %s", out)
+		select {
+		case err := <-ended:
+			t.Fatalf("the command has ended: %v\n%s", err, out)
+		default:
 		}
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // It was killed.
+	if err := <-ended; err == nil {
+		t.Error("the command was killed and ended well")
+	}
 	if got := wrapping(); len(got) != 2 {
 		t.Errorf("in the middle the data keys are wrapped by %q, want two master keys", got)
 	}

@@ -209,8 +209,8 @@ func (w *world) deps(t *testing.T) (d jobs.Deps, closed func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	outside := outbound.New(outbound.Options{Loopback: true})
-	mail := outbound.New(outbound.Options{Loopback: true, Roots: w.roots})
+	outside := outbound.New(outbound.Options{Loopback: true, Timeout: time.Minute})
+	mail := outbound.New(outbound.Options{Loopback: true, Roots: w.roots, Timeout: time.Minute})
 	catalog, err := i18n.New()
 	if err != nil {
 		t.Fatal(err)

@@ -77,7 +77,7 @@ func TestKeyCache(t *testing.T) {
 	var now atomic.Int64
 	now.Store(time.Now().UnixNano())
 	pass := func(d time.Duration) { now.Add(int64(d)) }
-	cache := NewKeyCache(outbound.New(outbound.Options{Loopback: true}), func() time.Time { return time.Unix(0, now.Load()) })
+	cache := NewKeyCache(outbound.New(outbound.Options{Loopback: true, Timeout: time.Minute}), func() time.Time { return time.Unix(0, now.Load()) })
 	tenant := uuid.New()
 	has := func(kid string, missing bool) bool {
 		t.Helper()
@@ -128,7 +128,7 @@ func TestKeyCacheAsksOnce(t *testing.T) {
 	t.Parallel()
 	site := newKeyServer(t)
 	site.publish(t, publicKey(t, "1"))
-	cache := NewKeyCache(outbound.New(outbound.Options{Loopback: true}), time.Now)
+	cache := NewKeyCache(outbound.New(outbound.Options{Loopback: true, Timeout: time.Minute}), time.Now)
 	var wg sync.WaitGroup
 	tenants := []uuid.UUID{uuid.New(), uuid.New()}
 	for i := range 50 {

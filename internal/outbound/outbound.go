@@ -10,6 +10,7 @@ package outbound
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -44,6 +45,8 @@ type Options struct {
 	Loopback bool
 	// Roots are trusted instead of the system's; nil means the system's.
 	Roots *x509.CertPool
+	// Timeout replaces the constant. Longer only in tests, where it keeps a busy machine from looking like somebody slow.
+	Timeout time.Duration
 }
 
 // Client calls addresses. It is safe for concurrent use.
@@ -56,9 +59,10 @@ type Client struct {
 // New makes a Client.
 func New(o Options) *Client {
 	c := &Client{o: o}
-	c.dialer = &net.Dialer{Timeout: Timeout, ControlContext: c.control}
+	timeout := cmp.Or(o.Timeout, Timeout)
+	c.dialer = &net.Dialer{Timeout: timeout, ControlContext: c.control}
 	c.http = &http.Client{
-		Timeout: Timeout,
+		Timeout: timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse
 		},

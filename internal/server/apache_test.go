@@ -73,6 +73,7 @@ OIDCPKCEMethod S256
 OIDCScope "openid email"
 OIDCRedirectURI http://127.0.0.1:{{.Port}}/app/oidc
 OIDCCryptoPassphrase {{.Passphrase}}
+OIDCHTTPTimeoutShort 60
 
 ProxyPass /app/oidc !
 ProxyPass /app {{.Application}}
@@ -204,6 +205,7 @@ func TestApache(t *testing.T) {
 		tenant, other := tenants[0], tenants[1]
 		t.Run(tenant.Slug, func(t *testing.T) {
 			clientID := "apache-" + tenant.Slug
+			app.Get(t, a.Client(t), tenant.Issuer+"/jwks") // A tenant's first request makes its keys, and Apache has less patience than a busy machine needs.
 			s := newApache(t, tenant, clientID)
 			told := func(n *oidc.NewClient) {
 				n.BackchannelLogoutURI, n.BackchannelLogoutSession = s.redirectURI+"?logout=backchannel", true

@@ -256,6 +256,7 @@ func deliverer(t *testing.T, a *app.App, tenant app.Tenant, o outbound.Options) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.Timeout = time.Minute
 	outside := outbound.New(o)
 	t.Cleanup(outside.Close)
 	p, err := oidc.NewProvider(t.Context(), oidc.Deps{

@@ -40,13 +40,8 @@ var errTakenBack = errors.New("taken back")
 // those beyond are refused; Globex is served all the while. Afterwards what waited is served, too.
 func TestBusyTenantLeavesRoom(t *testing.T) {
 	t.Parallel()
-	// A place is a connection to PostgreSQL, of which the pooler of tests has fewer. The row is locked for as long as the test takes, on a
-	// busy machine longer than a request waits for one.
-	db := testkit.NewDB(t).Direct()
-	for _, timeout := range []string{"lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"} {
-		db.Superuser(t, "DO $$BEGIN EXECUTE format('ALTER ROLE parako_app IN DATABASE %I SET "+timeout+" = 0', current_database()); END$$")
-	}
-	a := app.NewOn(t, db)
+	a := app.NewOn(t, testkit.NewDB(t).Direct()) // A place is a connection to PostgreSQL, of which the pooler of tests has fewer.
+	a.Server.AnswerIn(time.Hour)
 	for _, of := range []app.Tenant{a.Acme, a.Globex} {
 		asPost(t, a, of)
 		if w := serveToken(t, a, of); w.Code != http.StatusOK {

@@ -16,10 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"parako/internal/oidc"
 	"parako/internal/secret"
 	"parako/internal/server"
-	"parako/internal/store"
 	"parako/internal/testkit"
 	"parako/internal/testkit/app"
 )
@@ -29,6 +27,7 @@ func TestHealth(t *testing.T) {
 	a := app.New(t)
 	client := a.Client(t)
 	for path, want := range map[string]string{"/health": "ok", "/health?deep=true": "ok", "/readyz": "ready"} {
+		awaitStatus(t, a, "http://anything.example"+path, http.StatusOK) // On a busy machine PostgreSQL may be late at first.
 		resp := app.Get(t, client, "http://anything.example"+path)
 		var body struct {
 			Status string            `json:"status"`
@@ -63,60 +62,13 @@ func TestHealthWithoutDatabase(t *testing.T) {
 	}
 }
 
-// TestAnswerWithoutConnections borrows all connections to the database: whoever needs one is told so in the form they expect, while
-// their own connection lasts, and is served again afterwards.
-func TestAnswerWithoutConnections(t *testing.T) {
-	t.Parallel()
-	db := testkit.NewDB(t).Direct() // the pooler of tests has fewer sessions than a server connections
-	db.Superuser(t, "DO $$BEGIN EXECUTE format('ALTER ROLE parako_app IN DATABASE %I SET idle_in_transaction_session_timeout = 0', current_database()); END$$")
-	a := app.NewOn(t, db)
-	client := a.Client(t)
-	usual := a.Server.AnswerIn(100 * time.Millisecond)
-	giveBack := make(chan struct{})
-	var borrowed, done sync.WaitGroup
-	for range a.Server.Store().Connections() {
-		borrowed.Add(1)
-		done.Go(func() {
-			err := a.Server.Store().ViewTenant(context.WithoutCancel(t.Context()), a.Globex.ID, func(ctx context.Context, tx *store.Tx) error {
-				_, err := tx.DomainCount(ctx, tx.Tenant())
-				borrowed.Done()
-				<-giveBack
-				return err
-			})
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	borrowed.Wait()
-	asked := map[string]string{ // what, and in what words it is refused
-		a.Acme.Issuer + "/jwks":                                           `"error":"temporarily_unavailable"`,
-		strings.TrimSuffix(a.Acme.Issuer, oidc.Mount) + "/":               "</html>",
-		strings.TrimSuffix(a.Acme.Issuer, oidc.Mount) + "/api/v1/tenants": `"type":"urn:parako:error:answer-late"`,
-	}
-	for target, words := range asked {
-		resp := app.Get(t, client, target)
-		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") != "5" || !strings.Contains(resp.Text, words) {
-			t.Errorf("%s is answered with %d, Retry-After %q\n%s", target, resp.StatusCode, resp.Header.Get("Retry-After"), resp.Text)
-		}
-	}
-	if !strings.Contains(a.Logs.String(), "request_failed") {
-		t.Error("no log line says why")
-	}
-	close(giveBack)
-	done.Wait()
-	a.Server.AnswerIn(usual)
-	for target := range asked {
-		if resp := app.Get(t, client, target); resp.StatusCode >= http.StatusInternalServerError {
-			t.Errorf("afterwards %s is answered with %d", target, resp.StatusCode)
-		}
-	}
-}
-
 // TestPulseIsShared has many ask at once whether the database answers, and go away.
 func TestPulseIsShared(t *testing.T) {
 	t.Parallel()
 	s, clock := testkit.NewDB(t).Store(t), &testkit.Clock{}
+	if err := s.Ping(t.Context()); err != nil { // The first has to connect.
+		t.Fatal(err)
+	}
 	var pings atomic.Int64
 	beats := server.NewPulse(func(ctx context.Context) error {
 		pings.Add(1)
@@ -152,6 +104,7 @@ func TestPulseIsShared(t *testing.T) {
 func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 	t.Parallel()
 	a := app.New(t)
+	a.Config.ShutdownGrace = time.Minute
 	second, err := server.New(t.Context(), server.Options{Config: a.Config, Log: slog.New(slog.DiscardHandler), RedisCompat: true})
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ import (
 )
 
 // racers is how many do the same thing at once.
-const racers = 20
+const racers = 12
 
 // together sends what request returns from many goroutines at once and returns the answers.
 func (p party) together(t *testing.T, request func() *http.Request) []reply {
@@ -170,6 +170,14 @@ func TestManyTenantsInASmallPool(t *testing.T) {
 				return
 			}
 			status, _, body, err := send(client, r)
+			for err == nil && status == http.StatusServiceUnavailable && t.Context().Err() == nil { // Its turn has not come for too long.
+				if r.GetBody != nil {
+					r.Body, err = r.GetBody()
+				}
+				if err == nil {
+					status, _, body, err = send(client, r)
+				}
+			}
 			if err != nil || status != http.StatusOK {
 				t.Errorf("%s: %d %s %v", tenant.Slug, status, body, err)
 				return
@@ -193,20 +201,21 @@ func TestManyTenantsInASmallPool(t *testing.T) {
 	all.Wait()
 }
 
-// TestStormOverASmallPool asks for fifty tenants at once while the pool holds three, and each tenant changes meanwhile. Every answer
-// comes from the tenant that was asked. A request that had come half way before, with a provider that is gone long since, is
-// finished as if nothing had happened.
+// TestStormOverASmallPool asks for twenty tenants at once while the pool holds three, and each tenant changes meanwhile. Every answer
+// comes from the tenant that was asked. A request that had come half way before is finished as if nothing had
+// happened.
 func TestStormOverASmallPool(t *testing.T) {
 	t.Parallel()
 	a := app.New(t, func(c *config.Config) { c.MultiTenancy.PoolMaxSize = 3 })
 	var orgs []tenant.Tenant
-	for i := range 50 {
+	for i := range 20 {
 		org, err := tenant.Create(t.Context(), a.Store, tenant.New{Slug: fmt.Sprintf("storm%d", i), DisplayName: "Storm"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		orgs = append(orgs, org)
 	}
+	a.Server.AnswerIn(time.Hour)
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", a.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -224,7 +233,7 @@ func TestStormOverASmallPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	reader := bufio.NewReader(conn)
-	if line, err := reader.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // it has its provider, and waits for the body
+	if line, err := reader.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // its tenant is known, and it waits for the body
 		t.Fatalf("%q, %v", line, err)
 	}
 
@@ -267,7 +276,7 @@ func TestStormOverASmallPool(t *testing.T) {
 			t.Errorf("the pool holds %d", n)
 		}
 	}
-	if n := metric(t, a, `parako_provider_pool_evictions_total{reason="lru"}`); n < 47 {
+	if n := metric(t, a, `parako_provider_pool_evictions_total{reason="lru"}`); n < 17 {
 		t.Errorf("only %d providers had to make room", n)
 	}
 

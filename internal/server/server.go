@@ -47,6 +47,9 @@ type Options struct {
 	Log    *slog.Logger
 	// RedisCompat is for the in-process Redis of development and tests.
 	RedisCompat bool
+	// RedisTimeout and OutboundTimeout replace how long a call to Redis, or to an address that a client registered, takes at most. Longer
+	// only in tests.
+	RedisTimeout, OutboundTimeout time.Duration
 }
 
 // Server is one instance. Make it with New, run it with Run.
@@ -104,7 +107,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		s.store.Close()
 		return nil, err
 	}
-	s.cache, err = cache.Open(ctx, cache.Options{URL: o.Config.Redis().Reveal(), Compat: o.RedisCompat, Log: o.Log})
+	s.cache, err = cache.Open(ctx, cache.Options{URL: o.Config.Redis().Reveal(), Compat: o.RedisCompat, Timeout: o.RedisTimeout, Log: o.Log})
 	if err != nil {
 		s.store.Close()
 		return nil, fmt.Errorf("REDIS_URL: %w", err)
@@ -126,7 +129,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		s.shares = ratelimit.NewShares(s.store.Connections(), shareQueue, sharePatience, time.Now)
 		s.metrics.RegisterRequests(s.shares.Load)
 	}
-	outside := outbound.New(outbound.Options{Allowed: o.Config.OutboundNetworks, Loopback: o.Config.Environment == config.Development})
+	outside := outbound.New(outbound.Options{
+		Allowed: o.Config.OutboundNetworks, Loopback: o.Config.Environment == config.Development, Timeout: o.OutboundTimeout,
+	})
 	deps := oidc.Deps{
 		Outbound: outside, Keys: oidc.NewKeyCache(outside, time.Now), ClientCAs: authorities, Limiter: s.limiter, Store: s.store, Vault: vault, Base: base, MultiTenant: mt.Enabled, Metrics: s.metrics, Log: o.Log, Now: time.Now,
 	}

@@ -147,7 +147,7 @@ func (c *crowd) acts() map[string]act {
 			return err
 		}
 	}
-	const long = "SELECT pg_sleep(1)::text" // nobody waits for its end
+	const long = "SELECT pg_sleep(4)::text" // nobody waits for its end
 	leave := func(ctx context.Context, _ func(), tx *store.Tx, _ string) error {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
 		defer cancel()

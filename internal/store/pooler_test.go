@@ -80,6 +80,7 @@ func TestWhatOthersLeaveInASharedSession(t *testing.T) {
 		sql         string
 		refused     string // to whoever plants
 		read, write string // with what SQLSTATE the tenant's own fail; empty: they do not
+		takes       int    // seconds
 	}{
 		"nothing":                      {sql: "SELECT"},
 		"a tenant":                     {sql: presetTenant(victim)},
@@ -102,7 +103,7 @@ func TestWhatOthersLeaveInASharedSession(t *testing.T) {
 		"no row-level security":        {sql: "SET row_security = off", read: insufficientPrivilege, write: insufficientPrivilege},
 		"only reading":                 {sql: "SET default_transaction_read_only = on", write: readOnly},
 		"only reading, in other words": {sql: "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", write: readOnly},
-		"less time than they take":     {sql: "SET statement_timeout = 1", read: canceled, write: canceled},
+		"less time than they take":     {sql: "SET statement_timeout = 200", takes: 2, read: canceled, write: canceled},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -113,7 +114,7 @@ func TestWhatOthersLeaveInASharedSession(t *testing.T) {
 			}
 			s := open(t, behind.Options())
 			read := inEverySession(t, s, own, func(ctx context.Context, tx *store.Tx, _ string) error {
-				return expect(ctx, tx, "of "+own.String(), "SELECT id FROM parako.revoked_tokens, pg_sleep(0.02)")
+				return expect(ctx, tx, "of "+own.String(), fmt.Sprintf("SELECT id FROM parako.revoked_tokens, pg_sleep(%v)", tt.takes))
 			})
 			if read != tt.read {
 				t.Errorf("reading: SQLSTATE %q, want %q", read, tt.read)
@@ -122,7 +123,7 @@ func TestWhatOthersLeaveInASharedSession(t *testing.T) {
 				if err := write(ctx, tx.Queries, word); err != nil {
 					return err
 				}
-				return expect(ctx, tx, own.String(), "SELECT tenant_id::text FROM parako.revoked_tokens, pg_sleep(0.02) WHERE id = $1", word)
+				return expect(ctx, tx, own.String(), fmt.Sprintf("SELECT tenant_id::text FROM parako.revoked_tokens, pg_sleep(%v) WHERE id = $1", tt.takes), word)
 			})
 			if written != tt.write {
 				t.Errorf("writing: SQLSTATE %q, want %q", written, tt.write)

@@ -311,7 +311,7 @@ func TestPatience(t *testing.T) {
 		for _, tt := range []struct {
 			patient bool
 			want    string
-		}{{true, "7min 7min"}, {false, "5s 5s"}} {
+		}{{true, "7min 7min"}, {false, "2min 2min"}} {
 			err := run(t.Context(), f.acme, func(ctx context.Context, tx *store.Tx) error {
 				if tt.patient {
 					tx.Patient(7 * time.Minute)

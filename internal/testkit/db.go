@@ -107,6 +107,10 @@ func Main(m *testing.M) int {
 	return status
 }
 
+// patience replaces the time-outs of the product's roles, which a busy machine would exceed while a test holds a lock, or keeps a
+// transaction open.
+const patience = "2min"
+
 // NewDB returns a fresh database with all migrations applied and drops it, with whoever is still connected, when the
 // test is over. The first call in a process starts a server (about a second); later ones copy a template (about 50 ms),
 // one at a time. Safe for parallel tests. It ends the test when there is no server to be had or the package's TestMain
@@ -167,7 +171,17 @@ func (s *server) create(ctx context.Context, empty bool) (*DB, error) {
 	if empty {
 		template = "template1"
 	}
-	return d, s.exec(ctx, "CREATE DATABASE "+d.Name+" TEMPLATE "+template+" OWNER "+ownerRole)
+	if err := s.exec(ctx, "CREATE DATABASE "+d.Name+" TEMPLATE "+template+" OWNER "+ownerRole); err != nil {
+		return nil, err
+	}
+	for _, role := range []string{appRole, platformRole} {
+		for _, timeout := range []string{"lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"} {
+			if err := s.exec(ctx, "ALTER ROLE "+role+" IN DATABASE "+d.Name+" SET "+timeout+" = '"+patience+"'"); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return d, nil
 }
 
 func (s *server) drop(ctx context.Context, name string) error {

@@ -39,6 +39,9 @@ import (
 	"parako/internal/testkit"
 )
 
+// patience is how long a server waits for its neighbours, which share a busy machine with it.
+const patience = time.Minute
+
 // Password is that of every person an App creates.
 const Password = "correct horse battery staple"
 
@@ -121,7 +124,11 @@ func launch(tb testing.TB, first *App, redisURL string, compat bool, change ...f
 		handlers = append(handlers, telemetry.NewLogger(a.Journal, "debug", false).Handler())
 	}
 	log := slog.New(slog.NewMultiHandler(handlers...))
-	a.Server, err = server.New(tb.Context(), server.Options{Config: a.Config, Log: log, RedisCompat: compat})
+	o := server.Options{Config: a.Config, Log: log, RedisCompat: compat, OutboundTimeout: patience}
+	if compat { // It is in this process, as busy as the machine. A Redis that a test loses is to be noticed at once.
+		o.RedisTimeout = patience
+	}
+	a.Server, err = server.New(tb.Context(), o)
 	check(tb, err)
 
 	ctx, stop := context.WithCancel(context.WithoutCancel(tb.Context()))
