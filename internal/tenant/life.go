@@ -67,7 +67,9 @@ func Update(ctx context.Context, s *store.Store, slug string, c Changes) (Tenant
 				return err
 			}
 		}
-		row, err = tx.TenantUpdate(ctx, control.TenantUpdateParams{ID: t.ID, DisplayName: c.DisplayName, IssuerURL: c.IssuerURL, Revision: c.Revision})
+		row, err = tx.TenantUpdate(ctx, control.TenantUpdateParams{
+			ID: t.ID, DisplayName: c.DisplayName, IssuerURL: c.IssuerURL, Former: t.IssuerURL, Revision: c.Revision,
+		})
 		if err != nil {
 			return fmt.Errorf("update tenant: %w", err)
 		}

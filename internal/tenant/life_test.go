@@ -52,6 +52,43 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
+// TestOneIssuerAtATime gives a tenant two issuers at once: it gets one of them and has claimed no other.
+func TestOneIssuerAtATime(t *testing.T) {
+	t.Parallel()
+	db := testkit.NewDB(t)
+	s := db.Store(t)
+	acme := testkit.Tenant(t, s, "acme")
+	release := db.Hold(t, "SELECT FROM parako.tenants WHERE id = $1 FOR UPDATE", acme.ID)
+	outcomes := make(chan error, 2)
+	for _, issuer := range []string{"https://one.acme.example", "https://two.acme.example"} {
+		go func() {
+			_, err := tenant.Update(t.Context(), s, "acme", tenant.Changes{IssuerURL: &issuer, Base: base, Operator: "test"})
+			outcomes <- err
+		}()
+	}
+	// Both have seen that there is no issuer.
+	for db.AskAbove(t, "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%UPDATE parako.tenants%'")[0] != "2" {
+		if err := t.Context().Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release()
+	first, second := <-outcomes, <-outcomes
+	if first != nil {
+		first, second = second, first
+	}
+	if first != nil || !errors.Is(second, tenant.ErrChanged) {
+		t.Errorf("Update = %v and %v, want one that succeeds and ErrChanged", first, second)
+	}
+	got, err := tenant.BySlug(t.Context(), s, "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{got.IssuerURL}, db.AskAbove(t, "SELECT name FROM parako.tenant_locators WHERE kind = 'issuer'")); diff != "" {
+		t.Errorf("claimed issuers mismatch (-the tenant's +claimed)\n%s", diff)
+	}
+}
+
 func TestUpdateRefuses(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewDB(t).Store(t)

@@ -251,7 +251,7 @@ func (g *Registry) forget(id uuid.UUID) {
 	delete(g.tenants, id)
 }
 
-// Changed forgets the tenant unless what is held is at least of the revision. A tenant never met may also be new under a
+// Changed forgets the tenant unless what is held is at least of the revision. It may also have got a
 // name that led nowhere, so those are forgotten too. The revision may be an invention: it costs one look-up of the tenant, whose
 // answer is held like any other.
 func (g *Registry) Changed(id uuid.UUID, revision int64) {
@@ -264,11 +264,10 @@ func (g *Registry) Changed(id uuid.UUID, revision int64) {
 	for r := range g.readings[id] {
 		r.heard = max(r.heard, revision)
 	}
-	if !ok {
-		clear(g.missing)
-		return
+	clear(g.missing)
+	if ok {
+		g.forget(id)
 	}
-	g.forget(id)
 }
 
 // Polls counts the polls that have ended: what they found has been acted on.

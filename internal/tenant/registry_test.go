@@ -194,6 +194,22 @@ func TestChanged(t *testing.T) {
 		w.Changed(late.ID, late.Revision)
 		want(t, w.Registry, "late", tenant.Active)
 	})
+	t.Run("or of somebody known, who may have got the name", func(t *testing.T) {
+		host := func() error {
+			_, err := w.ByName(t.Context(), "host", "login.acme.example")
+			return err
+		}
+		if err := host(); !errors.Is(err, store.ErrNotFound) {
+			t.Fatalf("a host of nobody's = %v", err)
+		}
+		got := want(t, w.Registry, "acme", tenant.Active)
+		w.db.Superuser(t, "INSERT INTO parako.tenant_locators (kind, name, tenant_id, verified_at) VALUES ('host', 'login.acme.example', $1, now())", acme.ID)
+		w.Changed(acme.ID, got.Revision+1)
+		if err := host(); err != nil {
+			t.Errorf("the tenant's new host = %v", err)
+		}
+		want(t, w.Registry, "acme", tenant.Active)
+	})
 	t.Run("a newer revision is looked up", func(t *testing.T) {
 		suspended, err := tenant.SetStatus(t.Context(), w.store, "acme", tenant.Suspended, "test")
 		if err != nil {

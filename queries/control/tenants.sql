@@ -268,7 +268,7 @@ DELETE FROM jobs.river_job
    AND kind <> @but::text;
 
 -- TenantUpdate changes what a tenant is called; an empty issuer_url is the computed one. No row: the tenant is
--- protected, or not at the revision that was expected.
+-- protected, or not at the revision that was expected; or the issuer that is to be replaced is not the former one, whose name was given back.
 -- name: TenantUpdate :one
    UPDATE parako.tenants
       SET display_name = coalesce(sqlc.narg(display_name), display_name),
@@ -279,6 +279,7 @@ DELETE FROM jobs.river_job
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
       AND (sqlc.narg(revision)::bigint IS NULL OR revision = sqlc.narg(revision))
+      AND (sqlc.narg(issuer_url)::text IS NULL OR coalesce(issuer_url, '') = @former::text)
 RETURNING *;
 
 -- LocatorOfAnother says whether a name belongs to another tenant.

@@ -1049,6 +1049,7 @@ const tenantUpdate = `-- name: TenantUpdate :one
       AND id > '00000000-0000-4000-8000-0000000000ff'
       AND slug <> '_platforms'
       AND ($4::bigint IS NULL OR revision = $4)
+      AND ($2::text IS NULL OR coalesce(issuer_url, '') = $5::text)
 RETURNING id, slug, display_name, status, issuer_url, domain, revision, created_at, updated_at, revoked_before, delete_after, deletion, max_users, max_clients, max_sessions, max_requests_per_second, max_mails_per_hour
 `
 
@@ -1057,16 +1058,18 @@ type TenantUpdateParams struct {
 	IssuerURL   *string
 	ID          uuid.UUID
 	Revision    *int64
+	Former      string
 }
 
 // TenantUpdate changes what a tenant is called; an empty issuer_url is the computed one. No row: the tenant is
-// protected, or not at the revision that was expected.
+// protected, or not at the revision that was expected; or the issuer that is to be replaced is not the former one, whose name was given back.
 func (q *Queries) TenantUpdate(ctx context.Context, arg TenantUpdateParams) (Tenant, error) {
 	row := q.db.QueryRow(ctx, tenantUpdate,
 		arg.DisplayName,
 		arg.IssuerURL,
 		arg.ID,
 		arg.Revision,
+		arg.Former,
 	)
 	var i Tenant
 	err := row.Scan(
