@@ -170,18 +170,26 @@ func Import(ctx context.Context, tx *store.Tx, platform Layer, d Document, by au
 	if err != nil {
 		return Written{}, err
 	}
-	var last Written
+	var changes []Change
 	for _, section := range Sections {
 		value := d.Sections[section]
-		if value == nil && len(own.sections[section].value) == 0 {
+		before := own.sections[section].value
+		if value == nil && len(before) == 0 {
 			continue
 		}
 		document, err := json.Marshal(value)
 		if err != nil {
 			return Written{}, fmt.Errorf("import settings: %w", err)
 		}
-		last, err = Write(ctx, tx, platform, Change{Section: section, Document: document, By: by, Reason: reason, Sealer: sealer})
-		if err != nil {
+		c := Change{Section: section, Document: document, By: by, Reason: reason, Sealer: sealer}
+		if _, err := c.parse(before); err != nil {
+			return Written{}, err // Before anything is written: without a sealer the caller comes again with one.
+		}
+		changes = append(changes, c)
+	}
+	var last Written
+	for _, c := range changes {
+		if last, err = Write(ctx, tx, platform, c); err != nil {
 			return Written{}, err
 		}
 	}
@@ -258,8 +266,14 @@ func (f *Field) explain(s *Settings, platform, own Layer) (Explanation, resolved
 		PlatformOnly: f.PlatformOnly, Doc: f.Doc,
 	}
 	if value := f.shown(r.value); f.Kind != Secret && !sameJSON(value, e.Value) {
-		if e.Adjusted = "it is not one of those available"; f.Needs != "" {
+		e.Adjusted = "it is not one of those available"
+		if f.Kind == Boolean {
 			e.Adjusted = f.Needs + " is off"
+		}
+		for i := range all {
+			if by := &all[i]; by.Needs == f.Path && by.demanded(platform) {
+				e.Adjusted = "the platform demands " + by.Path
+			}
 		}
 	}
 	if value, said := platform.value(f); said {

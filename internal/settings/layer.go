@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -109,6 +110,32 @@ func Load(ctx context.Context, tx *store.Tx, platform Layer) (Settings, error) {
 	return s, err
 }
 
+// LongestTTL are the lifetimes that nothing in a tenant may exceed: what the platform has set or the defaults. In the built-in tenant, whose
+// settings are the platform's, they are the most that there can be.
+func LongestTTL(platform Layer, of uuid.UUID) (TokenTTL, error) {
+	s := Default()
+	for i := range all {
+		f := &all[i]
+		if !strings.HasPrefix(f.Path, "oidc.token_ttl.") {
+			continue
+		}
+		if of == tenant.DefaultID {
+			if err := f.set(&s, json.Number(fmt.Sprint(*f.Maximum))); err != nil {
+				return TokenTTL{}, err
+			}
+			continue
+		}
+		r, err := f.resolve(platform, Layer{})
+		if err == nil {
+			err = f.set(&s, r.value)
+		}
+		if err != nil {
+			return TokenTTL{}, fmt.Errorf("load settings: %s: %w", f.Path, err)
+		}
+	}
+	return s.OIDC.TokenTTL, nil
+}
+
 // Clamp is a limit that was applied to what a tenant had set.
 type Clamp struct {
 	Path string
@@ -144,7 +171,7 @@ func Effective(platform, own Layer) (Settings, []Clamp, error) {
 			return Settings{}, nil, fmt.Errorf("load settings: section %s: %s: %w", f.Section, f.Path, err)
 		}
 	}
-	s.settle()
+	s.settle(platform)
 	return s, clamps, nil
 }
 
@@ -217,6 +244,12 @@ func (f *Field) withheld(own Layer) bool {
 	return said
 }
 
+// demanded reports whether tenants must not turn the switch off.
+func (f *Field) demanded(platform Layer) bool {
+	base, err := f.resolve(platform, Layer{})
+	return err == nil && base.value == true && f.beyond(false, base)
+}
+
 // beyond reports whether a tenant's value is past what the layers below allow it.
 func (f *Field) beyond(value any, base resolved) bool {
 	if f.Limit == Free || f.OnlySet && base.layer == FromDefault {
@@ -274,11 +307,18 @@ func text(value any) string {
 	return s
 }
 
-// settle makes what the layers say together consistent: what each of them may say alone can contradict another's.
-func (s *Settings) settle() {
+// settle makes what the layers say together consistent: what each of them may say alone can contradict another's. What needs a switch
+// that is off is off, unless the platform demands it of every tenant: then the switch is on.
+func (s *Settings) settle(platform Layer) {
 	for i := range all {
-		if f := &all[i]; f.Needs != "" && f.Value(s) == true && byPath[f.Needs].Value(s) != true {
-			_ = f.set(s, false) // A bool can be set.
+		f := &all[i]
+		if f.Needs == "" || f.Value(s) != true || byPath[f.Needs].Value(s) == true {
+			continue
+		}
+		if f.demanded(platform) {
+			_ = byPath[f.Needs].set(s, true) // A bool can be set.
+		} else {
+			_ = f.set(s, false)
 		}
 	}
 	if l := &s.Application.Locales; !slices.Contains(l.Available, l.Default) && len(l.Available) > 0 {

@@ -296,6 +296,15 @@ func TestALimitThatComesLaterClamps(t *testing.T) {
 	if !e.Clamped || e.Value != 600 || e.Layer != settings.FromPlatform || fmt.Sprint(e.Tenant) != "3000" || fmt.Sprint(e.Bound) != "600" || e.Set == nil {
 		t.Errorf("explanation = %+v, want 3000 clamped to the platform's 600", e)
 	}
+	// What is beyond the limit by now is in nobody's way, and may not be set again.
+	if _, err := write(t, s, org.ID, platform, settings.Change{Section: "oidc", Document: []byte(`{"scopes": ["roles"]}`), Patch: true}); err != nil {
+		t.Errorf("a patch of something else = %v", err)
+	}
+	for patch, document := range map[bool]string{true: `{"token_ttl": {"access_token": 2000}}`, false: `{"token_ttl": {"access_token": 3000}}`} {
+		if _, err := write(t, s, org.ID, platform, settings.Change{Section: "oidc", Document: []byte(document), Patch: patch}); err == nil {
+			t.Errorf("%s is taken under a platform that allows 600", document)
+		}
+	}
 	platform = shared(t, s, "oidc", `{}`)
 	if got := effective(t, s, org.ID, platform).OIDC.TokenTTL.AccessToken; got != 3000 {
 		t.Errorf("access_token = %d when the limit has gone", got)
@@ -307,6 +316,32 @@ func TestALimitThatComesLaterClamps(t *testing.T) {
 	}
 	if e, err = settings.ExplainFor(t.Context(), s, org.ID, "features.oidc.jwt_introspection.enabled"); err != nil || e.Value != false || e.Adjusted == "" {
 		t.Errorf("explanation = %+v, %v, want why it is off", e, err)
+	}
+}
+
+// What the platform begins to demand holds in a tenant that had turned off what it takes, which comes on.
+func TestADemandThatComesLaterHolds(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	org := testkit.Tenant(t, s, "acme")
+	if _, err := put(t, s, org.ID, "features", `{"oidc": {"pushed_authorization_requests": {"enabled": false}, "pkce": {"enabled": false, "required": false}}}`); err != nil {
+		t.Fatal(err)
+	}
+	before := effective(t, s, org.ID, settings.Layer{}).Features.OIDC
+	if before.PushedAuthorizationRequests.Enabled || before.PKCE.Enabled || before.PKCE.Required {
+		t.Fatalf("the tenant could not turn them off: %+v", before)
+	}
+	platform := shared(t, s, "features", `{"oidc": {"pushed_authorization_requests": {"required": true}, "pkce": {"required": true}}}`)
+	after := effective(t, s, org.ID, platform).Features.OIDC
+	if !after.PushedAuthorizationRequests.Enabled || !after.PushedAuthorizationRequests.Required || !after.PKCE.Enabled || !after.PKCE.Required {
+		t.Errorf("what the platform demands does not hold: %+v, %+v", after.PushedAuthorizationRequests, after.PKCE)
+	}
+	e, err := settings.ExplainFor(t.Context(), s, org.ID, "features.oidc.pushed_authorization_requests.enabled")
+	if err != nil || e.Value != true || !strings.Contains(e.Adjusted, "demands features.oidc.pushed_authorization_requests.required") {
+		t.Errorf("explanation = %+v, %v, want why it is on", e, err)
+	}
+	if _, err := write(t, s, org.ID, platform, settings.Change{Section: "features", Document: []byte(`{"oidc": {"dpop": {"require_nonce": true}}}`), Patch: true}); err != nil {
+		t.Errorf("a patch of something else = %v", err)
 	}
 }
 
@@ -537,5 +572,26 @@ func TestExportThenImport(t *testing.T) {
 	}
 	if err := bring(settings.Document{}); err == nil {
 		t.Error("a document of no format is imported")
+	}
+	// Whoever comes without a sealer is told so before anything is written, and comes again in the same transaction.
+	withSecret := settings.Document{Format: exported.Format, Sections: map[string]map[string]any{
+		"application": {"title": "Again"}, "integrations": {"email": map[string]any{"smtp_host": "smtp.acme.example", "smtp_password": "hunter2"}},
+	}}
+	err = s.InTenant(t.Context(), globex.ID, func(ctx context.Context, tx *store.Tx) error {
+		before, err := settings.Read(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if _, err := settings.Import(ctx, tx, settings.Layer{}, withSecret, audit.Operator("test"), "move", nil); !errors.Is(err, settings.ErrNoSealer) {
+			t.Errorf("without a sealer Import = %v", err)
+		}
+		after, err := settings.Read(ctx, tx)
+		if got, want := after.Version("application"), before.Version("application"); got != want {
+			t.Errorf("the first section has version %d, want %d", got, want)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -215,7 +215,7 @@ func patched(target, patch map[string]any) map[string]any {
 
 // put checks what a section would make of the settings and stores it.
 func put(ctx context.Context, tx *store.Tx, platform, own Layer, c Change, value map[string]any) (Written, error) {
-	if err := check(platform, own, c.Section, value); err != nil {
+	if err := check(platform, own, c, value); err != nil {
 		return Written{}, err
 	}
 	document, err := json.Marshal(value)
@@ -256,8 +256,10 @@ func put(ctx context.Context, tx *store.Tx, platform, own Layer, c Change, value
 	return Written{Version: version, Revision: revision}, err
 }
 
-// check refuses to replace a section of own by value if that is not valid or is beyond the limits.
-func check(platform, own Layer, section string, value map[string]any) error {
+// check refuses to replace a section of own by value if that is not valid or is beyond the limits. A patch may leave what was there before
+// the platform tightened a limit: it is held to the limit when it is read.
+func check(platform, own Layer, c Change, value map[string]any) error {
+	section := c.Section
 	next := own.with(section, value)
 	faults, violations, err := wrongs(platform, next, section)
 	if err != nil {
@@ -273,6 +275,13 @@ func check(platform, own Layer, section string, value map[string]any) error {
 			path, _, _ := strings.Cut(fault, " ")
 			_, said := find(value, path)
 			return !said && slices.Contains(old, fault)
+		})
+	}
+	if c.Patch {
+		violations = slices.DeleteFunc(violations, func(v Violation) bool {
+			was, had := find(own.sections[section].value, v.Path)
+			is, _ := find(value, v.Path)
+			return had && sameJSON(was, is)
 		})
 	}
 	switch {
@@ -291,6 +300,26 @@ func check(platform, own Layer, section string, value map[string]any) error {
 			problem:    problem.New(problem.Invalid, "constraint_violation", "The platform does not allow this: "+strings.Join(said, "; ")+"."),
 			Violations: violations,
 		}
+	}
+	return nil
+}
+
+// Verify refuses what tx's tenant has set if no [Write] would have stored it, whatever the platform's limits: those hold when it is read.
+func Verify(ctx context.Context, tx *store.Tx) error {
+	own, err := Read(ctx, tx)
+	if err != nil {
+		return err
+	}
+	var all []string
+	for _, section := range Sections {
+		faults, _, err := wrongs(Layer{}, own, section)
+		if err != nil {
+			return err
+		}
+		all = append(all, faults...)
+	}
+	if len(all) > 0 {
+		return invalid(all...)
 	}
 	return nil
 }
