@@ -13,6 +13,7 @@ import (
 	"parako/internal/keyring"
 	"parako/internal/problem"
 	"parako/internal/secret"
+	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/tenant"
 )
@@ -165,6 +166,9 @@ func fill(ctx context.Context, s *store.Store, vault tenant.Vault, f *file, h He
 			},
 			func(table string, batch []json.RawMessage) error { return into.add(ctx, table, batch) },
 		)
+		if err == nil {
+			err = settings.Verify(ctx, tx)
+		}
 		if err != nil || !done.KeptKeys {
 			return err
 		}

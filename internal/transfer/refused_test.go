@@ -173,7 +173,10 @@ func TestRefusedFiles(t *testing.T) {
 		"a row twice":               {rewrite(t, whole, true, func(l []transfer.Line) []transfer.Line { return slices.Insert(l, 2, l[2]) }), withSlug("fresh"), "1 of 2 rows are there already"},
 		"a row that refers nowhere": {rewrite(t, whole, true, row("consents", func(r map[string]any) { r["client_id"] = "nobody" })), withSlug("fresh"), "consents_client_fkey"},
 		"a person who is not there": {rewrite(t, whole, true, row("consents", func(r map[string]any) { r["user_id"] = uuid.NewString() })), withSlug("fresh"), "consents_user_fkey"},
-		"a secret that is none":     {rewrite(t, whole, true, row("clients", func(r map[string]any) { r["secret_sealed"] = "secret" })), withSlug("fresh"), "is not hexadecimal"},
+		"settings that nobody can set": {rewrite(t, whole, true, row("tenant_settings", func(r map[string]any) {
+			r["section"], r["value"] = "security", map[string]any{"authentication": map[string]any{"roles": map[string]any{"default": "superadmin"}}}
+		})), withSlug("fresh"), "security.authentication.roles.default"},
+		"a secret that is none": {rewrite(t, whole, true, row("clients", func(r map[string]any) { r["secret_sealed"] = "secret" })), withSlug("fresh"), "is not hexadecimal"},
 	} {
 		before, names := there.counts(t), there.AskAbove(t, "SELECT kind || name || tenant_id FROM parako.tenant_locators ORDER BY 1")
 		_, err := transfer.Import(t.Context(), there.store, there.vault, bytes.NewReader(tt.file), tt.o)
