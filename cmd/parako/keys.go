@@ -66,11 +66,11 @@ func (p *process) onKeys(ctx context.Context, f keyFlags, args []string, needed 
 	}
 	var list []keyring.Key
 	err = p.underPlatform(ctx, *f.slug, func(ctx context.Context, tx *store.Tx, platform settings.Layer) error {
-		set, err := settings.Load(ctx, tx, platform)
+		policy, err := oidc.KeyPolicy(ctx, tx, platform)
 		if err != nil {
 			return err
 		}
-		list, err = fn(ctx, tx, keyTools{vault, oidc.KeyPolicy(set)})
+		list, err = fn(ctx, tx, keyTools{vault, policy})
 		return err
 	})
 	if err != nil {

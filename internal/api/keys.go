@@ -86,7 +86,7 @@ func (h *Handler) rotateKeys(ctx context.Context, in *rotateKeysInput) (*keyList
 	}
 	out := &keyList{}
 	err = h.deps.Store.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
-		set, err := settings.Load(ctx, tx, platform)
+		policy, err := oidc.KeyPolicy(ctx, tx, platform)
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (h *Handler) rotateKeys(ctx context.Context, in *rotateKeysInput) (*keyList
 		}
 		out.Body.Data = make([]keyring.Key, len(algs))
 		for i, alg := range algs {
-			if out.Body.Data[i], err = keyring.Rotate(ctx, tx, h.deps.Vault, oidc.KeyPolicy(set), audit.Operator(who.operator()), alg); err != nil {
+			if out.Body.Data[i], err = keyring.Rotate(ctx, tx, h.deps.Vault, policy, audit.Operator(who.operator()), alg); err != nil {
 				return err
 			}
 		}

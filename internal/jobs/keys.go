@@ -87,11 +87,11 @@ func (d Deps) attend(ctx context.Context, kind store.Job, row keyArgs) (next tim
 		return time.Time{}, err
 	}
 	err = d.Store.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
-		set, err := settings.Load(ctx, tx, platform)
+		policy, err := oidc.KeyPolicy(ctx, tx, platform)
 		if err != nil {
 			return err
 		}
-		next, err = keyring.Attend(ctx, tx, d.Vault, oidc.KeyPolicy(set), kind, row.ID)
+		next, err = keyring.Attend(ctx, tx, d.Vault, policy, kind, row.ID)
 		return err
 	})
 	return next, err

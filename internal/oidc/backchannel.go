@@ -57,7 +57,7 @@ func (p *Provider) DeliverLogout(ctx context.Context, id uuid.UUID) error {
 		if delivery, err = tx.LogoutDeliveryByID(ctx, dbsqlc.LogoutDeliveryByIDParams{TenantID: tx.Tenant(), ID: id}); err != nil {
 			return err
 		}
-		to, err = clientIn(ctx, tx, delivery.ClientID)
+		to, err = p.clientIn(ctx, tx, delivery.ClientID)
 		return err
 	})
 	switch {

@@ -101,7 +101,7 @@ func (p *Provider) client(ctx context.Context, id string) (client, error) {
 	}
 	var c client
 	err := p.askTenant(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
-		c, err = clientIn(ctx, tx, id)
+		c, err = p.clientIn(ctx, tx, id)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
@@ -111,7 +111,7 @@ func (p *Provider) client(ctx context.Context, id string) (client, error) {
 }
 
 // clientIn is client within a transaction. store.ErrNotFound: there is none, or it was switched off.
-func clientIn(ctx context.Context, tx *store.Tx, id string) (client, error) {
+func (p *Provider) clientIn(ctx context.Context, tx *store.Tx, id string) (client, error) {
 	row, err := tx.ClientByID(ctx, dbsqlc.ClientByIDParams{TenantID: tx.Tenant(), ID: id})
 	if err == nil && !row.Active {
 		err = store.ErrNotFound
@@ -120,5 +120,6 @@ func clientIn(ctx context.Context, tx *store.Tx, id string) (client, error) {
 		return client{}, fmt.Errorf("load client: %w", err)
 	}
 	more, err := moreOf(row)
+	more.TTL = more.TTL.within(p.longest)
 	return client{Client: row, more: more}, err
 }

@@ -264,7 +264,7 @@ func (p *Provider) deviceBehind(ctx context.Context, tx *store.Tx, plain string)
 	if err != nil {
 		return row, nil, err
 	}
-	who, err := clientIn(ctx, tx, row.ClientID)
+	who, err := p.clientIn(ctx, tx, row.ClientID)
 	if err != nil {
 		return row, nil, err
 	}

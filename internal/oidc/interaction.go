@@ -55,7 +55,7 @@ func (p *Provider) Waiting(ctx context.Context, id uuid.UUID, flow, token string
 		if w.Session, err = p.clientSession(ctx, tx, token); err != nil {
 			return err
 		}
-		who, err := clientIn(ctx, tx, w.ClientID)
+		who, err := p.clientIn(ctx, tx, w.ClientID)
 		if isNotFound(err) {
 			return errUnknownClient
 		}

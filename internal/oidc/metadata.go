@@ -108,6 +108,14 @@ type ClientTTL struct {
 	DeviceCode        int `json:"DeviceCode,omitempty"`
 }
 
+// within shortens what is above what the platform allows.
+func (c ClientTTL) within(longest settings.TokenTTL) ClientTTL {
+	return ClientTTL{
+		AccessToken: min(c.AccessToken, longest.AccessToken), ClientCredentials: min(c.ClientCredentials, longest.ClientCredentials),
+		IDToken: min(c.IDToken, longest.IDToken), RefreshToken: min(c.RefreshToken, longest.RefreshToken), DeviceCode: min(c.DeviceCode, longest.DeviceCode),
+	}
+}
+
 // FAPI2 is the value of fapi_profile for the FAPI 2.0 Security Profile.
 const FAPI2 = "2.0"
 

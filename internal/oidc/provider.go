@@ -54,6 +54,7 @@ type Provider struct {
 
 	deps      Deps
 	platform  settings.Layer // what the platform has set for all tenants
+	longest   settings.TokenTTL
 	keys      *keyring.Ring
 	sealer    *secret.Sealer // opens the secrets of clients
 	tokens    opaqueTokens
@@ -83,7 +84,11 @@ func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, er
 	if err != nil {
 		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
 	}
-	keys, err := keyring.Open(ctx, deps.Store, deps.Vault, KeyPolicy(set), t.ID, extraKeys(set)...)
+	longest, err := settings.LongestTTL(platform, t.ID)
+	if err != nil {
+		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
+	}
+	keys, err := keyring.Open(ctx, deps.Store, deps.Vault, keyPolicy(set, longest), t.ID, extraKeys(set)...)
 	if err != nil {
 		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
 	}
@@ -96,7 +101,7 @@ func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, er
 		return nil, fmt.Errorf("build provider of tenant %s: %w", t.ID, err)
 	}
 	p := &Provider{
-		Tenant: t, Settings: set, Issuer: t.Issuer(deps.Base, Mount), deps: deps, platform: platform, keys: keys, sealer: sealer,
+		Tenant: t, Settings: set, Issuer: t.Issuer(deps.Base, Mount), deps: deps, platform: platform, longest: longest, keys: keys, sealer: sealer,
 		tokens: tokensOf(sealer, deps.Now),
 		nonces: sealer.Derive("dpop-nonce-v1", 32), pairwise: sealer.Derive("pairwise-v1", 32),
 		states: sealer.Derive("browser-state-v1", 32),
@@ -109,21 +114,34 @@ func NewProvider(ctx context.Context, deps Deps, t tenant.Tenant) (*Provider, er
 	return p, nil
 }
 
-// KeyPolicy says when the keys of a tenant with these settings are replaced. A key is needed for as long as the longest token that
-// it may have signed lives, or comes back as the hint of a session (OpenID Connect RP-Initiated Logout section 2).
-func KeyPolicy(set settings.Settings) keyring.Policy {
+// KeyPolicy says when the keys of tx's tenant are replaced. platform is what the platform has set for all tenants.
+func KeyPolicy(ctx context.Context, tx *store.Tx, platform settings.Layer) (keyring.Policy, error) {
+	set, err := settings.Load(ctx, tx, platform)
+	if err != nil {
+		return keyring.Policy{}, err
+	}
+	longest, err := settings.LongestTTL(platform, tx.Tenant())
+	return keyPolicy(set, longest), err
+}
+
+// keyPolicy is KeyPolicy of a tenant with these settings. A key is needed for as long as the longest token that it may have signed lives,
+// or comes back as the hint of a session (OpenID Connect RP-Initiated Logout section 2). A client's own lifetimes may be above the
+// tenant's, and not above longest.
+func keyPolicy(set settings.Settings, longest settings.TokenTTL) keyring.Policy {
 	store := set.Security.KeyStore
 	p := keyring.Policy{
 		Interval:       time.Duration(store.RotationIntervalDays) * 24 * time.Hour,
 		PromotionDelay: time.Duration(store.PromotionDelayMS) * time.Millisecond,
 		Overlap:        settings.Seconds(store.OverlapWindowSeconds),
 	}
-	ttl := set.OIDC.TokenTTL
-	longest := max(ttl.AccessToken, ttl.ClientCredentials, ttl.IDToken)
-	for _, r := range set.OIDC.ResourceServers {
-		longest = max(longest, r.AccessTokenTTL)
+	needed := 0
+	for _, ttl := range []settings.TokenTTL{set.OIDC.TokenTTL, longest} {
+		needed = max(needed, ttl.AccessToken, ttl.ClientCredentials, ttl.IDToken)
 	}
-	p.Overlap = max(p.Overlap, settings.Seconds(longest), set.Security.Authentication.Session.Absolute())
+	for _, r := range set.OIDC.ResourceServers {
+		needed = max(needed, r.AccessTokenTTL)
+	}
+	p.Overlap = max(p.Overlap, settings.Seconds(needed), set.Security.Authentication.Session.Absolute())
 	return p
 }
 

@@ -207,6 +207,9 @@ func RegisterClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, platf
 	if err := n.complete(set, ClientMetadata{}); err != nil {
 		return Client{}, err
 	}
+	if err := n.checkTTL(platform, tx.Tenant(), ClientTTL{}); err != nil {
+		return Client{}, err
+	}
 	p, err := n.params()
 	if err != nil {
 		return Client{}, err
@@ -309,6 +312,16 @@ func (n *NewClient) complete(set settings.Settings, before ClientMetadata) error
 	return nil
 }
 
+// checkTTL refuses lifetimes that the platform does not allow, unless they were there before it tightened them.
+func (n *NewClient) checkTTL(platform settings.Layer, of uuid.UUID, before ClientTTL) error {
+	longest, err := settings.LongestTTL(platform, of)
+	if err != nil || n.TTL == before || n.TTL.within(longest) == n.TTL {
+		return err
+	}
+	return invalidClient(badMetadata("A lifetime in ttl is above what the platform allows: AccessToken %d, ClientCredentials %d, IdToken %d, RefreshToken %d, DeviceCode %d.",
+		longest.AccessToken, longest.ClientCredentials, longest.IDToken, longest.RefreshToken, longest.DeviceCode))
+}
+
 func (n *NewClient) params() (dbsqlc.ClientCreateParams, error) {
 	more, err := json.Marshal(n.MoreMetadata)
 	if err != nil {
@@ -379,6 +392,9 @@ func ChangeClient(ctx context.Context, tx *store.Tx, vault tenant.Vault, platfor
 		return Client{}, err
 	}
 	if err := n.complete(set, old.ClientMetadata); err != nil {
+		return Client{}, err
+	}
+	if err := n.checkTTL(platform, tx.Tenant(), old.TTL); err != nil {
 		return Client{}, err
 	}
 	p, err := n.params()

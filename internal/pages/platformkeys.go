@@ -104,11 +104,11 @@ func (h *Handler) platformRotate(c echo.Context) error {
 		return err
 	}
 	err = h.platform.Store.InTenant(ctx, t.ID, func(ctx context.Context, tx *store.Tx) error {
-		set, err := settings.Load(ctx, tx, platform)
+		policy, err := oidc.KeyPolicy(ctx, tx, platform)
 		if err != nil {
 			return err
 		}
-		_, err = keyring.Rotate(ctx, tx, h.platform.Vault, oidc.KeyPolicy(set), audit.Operator(v.operator()), alg)
+		_, err = keyring.Rotate(ctx, tx, h.platform.Vault, policy, audit.Operator(v.operator()), alg)
 		return err
 	})
 	return h.keysAfter(c, v, t, err)

@@ -15,6 +15,7 @@ import (
 	"parako/internal/audit"
 	"parako/internal/oidc"
 	"parako/internal/outbound"
+	"parako/internal/settings"
 	"parako/internal/store"
 	"parako/internal/testkit/app"
 )
@@ -174,6 +175,47 @@ func TestLifetimesOfAClient(t *testing.T) {
 	if !strings.HasPrefix(opaque.text("access_token"), "parako_at_") || !lasts(opaque, 45) {
 		t.Errorf("an opaque one: %s", opaque.Text)
 	}
+}
+
+// TestLifetimesOfAClientUnderThePlatforms has the platform allow less than a client was given, and more than its tenant.
+func TestLifetimesOfAClientUnderThePlatforms(t *testing.T) {
+	t.Parallel()
+	a := app.New(t)
+	p := program{party: newParty(t, a, a.Acme, a.Acme.M2M)}
+	allow := func(seconds string) {
+		t.Helper()
+		a.ConfigurePlatform(t, "oidc", `{"token_ttl": {"access_token": `+seconds+`, "client_credentials": `+seconds+`}}`)
+	}
+	allow("50000")
+	a.Configure(t, a.Acme, "oidc", `{"token_ttl": {"access_token": 300, "client_credentials": 300}}`)
+	a.Configure(t, a.Acme, "security", `{"authentication": {"session": {"absolute_timeout_hours": 1}}}`)
+	own := func(seconds int) error {
+		platform, err := settings.Platform(t.Context(), a.Store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Store.InTenant(t.Context(), a.Acme.ID, func(ctx context.Context, tx *store.Tx) error {
+			_, err := oidc.ChangeClient(ctx, tx, a.Vault, platform, p.client.ID, audit.Operator("test"), func(n *oidc.NewClient) error {
+				n.TTL.ClientCredentials = seconds
+				return nil
+			})
+			return err
+		})
+	}
+	if err := own(50_001); err == nil || !strings.Contains(err.Error(), "ClientCredentials 50000") {
+		t.Errorf("more than the platform allows: %v", err)
+	}
+	if err := own(40_000); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool { return lasts(p.party.token(t, nil), 40_000) })
+	// The key that signs is needed for as long as a token that it may have signed.
+	if kept := a.DB.Ask(t, a.Acme.ID, "SELECT bool_and(overlap_seconds > 50000)::text FROM parako.signing_keys WHERE status = 'active'"); kept[0] != "true" {
+		t.Error("the keys end before their tokens")
+	}
+	allow("600")
+	await(t, func() bool { return lasts(p.party.token(t, nil), 600) })
+	p.change(t, func(n *oidc.NewClient) { n.Name = "Another" }) // What was allowed is in nobody's way.
 }
 
 func TestResourcesOfAPerson(t *testing.T) {

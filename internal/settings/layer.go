@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -120,7 +121,7 @@ func LongestTTL(platform Layer, of uuid.UUID) (TokenTTL, error) {
 			continue
 		}
 		if of == tenant.DefaultID {
-			if err := f.set(&s, json.Number(fmt.Sprint(*f.Maximum))); err != nil {
+			if err := f.set(&s, json.Number(strconv.FormatFloat(*f.Maximum, 'f', -1, 64))); err != nil {
 				return TokenTTL{}, err
 			}
 			continue

@@ -364,6 +364,20 @@ func TestThePlatformsLayerLiesBetween(t *testing.T) {
 	}
 }
 
+// What nothing in a tenant may exceed is what the platform says; in the built-in tenant, which is the platform, what anybody may.
+func TestLongestLifetimes(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewDB(t).Store(t)
+	org := testkit.Tenant(t, s, "acme")
+	platform := shared(t, s, "oidc", `{"token_ttl": {"access_token": 600}}`)
+	for of, want := range map[uuid.UUID][3]int{org.ID: {600, 3600, 86_400}, tenant.DefaultID: {86_400, 86_400, 31_536_000}} {
+		got, err := settings.LongestTTL(platform, of)
+		if diff := cmp.Diff(want, [3]int{got.AccessToken, got.IDToken, got.RefreshToken}); err != nil || diff != "" {
+			t.Errorf("of %s: %v, lifetimes mismatch (-want +got)\n%s", of, err, diff)
+		}
+	}
+}
+
 func TestPatchLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewDB(t).Store(t)
