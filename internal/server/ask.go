@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 )
 
@@ -12,14 +13,16 @@ const askAtOnce = 4
 // the places.
 func (s *Server) ask(places chan struct{}) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		ctx := r.Context()
+		ctx, cancel := context.WithTimeout(r.Context(), s.answerIn)
+		defer cancel()
+		w.Header().Set("Cache-Control", "no-store")
 		select {
 		case places <- struct{}{}:
 			defer func() { <-places }()
-		case <-ctx.Done():
-			return // The proxy has given up.
+		case <-ctx.Done(): // Saying nothing would be a yes.
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
 		}
-		w.Header().Set("Cache-Control", "no-store")
 		served, err := s.resolver.Serves(ctx, r.URL.Query().Get("domain"))
 		switch {
 		case err != nil:

@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -85,13 +86,32 @@ func TestAnswerWithoutConnections(t *testing.T) {
 			}
 		}
 	}
-	refused(ofTenants, keep(t, a.Server.Store().Connections(), func(ctx context.Context, begun func()) error {
-		return a.Server.Store().ViewTenant(ctx, a.Globex.ID, func(ctx context.Context, tx *store.Tx) error {
-			_, err := tx.DomainCount(ctx, tx.Tenant())
-			begun()
-			return err
+	borrow := func() (end func()) {
+		return keep(t, a.Server.Store().Connections(), func(ctx context.Context, begun func()) error {
+			return a.Server.Store().ViewTenant(ctx, a.Globex.ID, func(ctx context.Context, tx *store.Tx) error {
+				_, err := tx.DomainCount(ctx, tx.Tenant())
+				begun()
+				return err
+			})
 		})
-	}))
+	}
+	refused(ofTenants, borrow())
+
+	// A proxy that wants to know whether to get a certificate is no caller of the public listener.
+	certificate := func() int {
+		w := httptest.NewRecorder()
+		a.Server.Metrics().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/tls/ask?domain=login.nobody.example", nil))
+		return w.Code
+	}
+	end, usual := borrow(), a.Server.AnswerIn(100*time.Millisecond)
+	if got := certificate(); got != http.StatusServiceUnavailable {
+		t.Errorf("a proxy is answered with %d", got)
+	}
+	end()
+	a.Server.AnswerIn(usual)
+	if got := certificate(); got != http.StatusNotFound {
+		t.Errorf("a proxy is answered with %d afterwards", got)
+	}
 	const platformConnections = 4 // of an instance
 	refused(ofPlatform, keep(t, platformConnections, func(ctx context.Context, begun func()) error {
 		return a.Server.Store().InPlatform(ctx, func(context.Context, *store.PlatformTx) error {

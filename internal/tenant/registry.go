@@ -251,9 +251,8 @@ func (g *Registry) forget(id uuid.UUID) {
 	delete(g.tenants, id)
 }
 
-// Changed forgets the tenant unless what is held is at least of the revision. It may also have got a
-// name that led nowhere, so those are forgotten too. The revision may be an invention: it costs one look-up of the tenant, whose
-// answer is held like any other.
+// Changed forgets the tenant unless what is held is at least of the revision. It may also have got a name that led nowhere, so those
+// are forgotten too. The revision may be an invention: it costs one look-up of the tenant, whose answer is held like any other.
 func (g *Registry) Changed(id uuid.UUID, revision int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -364,6 +364,8 @@ func AnswerForm(tb testing.TB, page string) (*url.URL, url.Values) {
 type Response struct {
 	*http.Response
 	Text string
+	// Took is how long it took, from the first byte of the request on.
+	Took time.Duration
 }
 
 // Get fetches a URL.
@@ -387,12 +389,13 @@ func Post(tb testing.TB, client *http.Client, target string, form url.Values) Re
 // Do sends a request and reads the answer.
 func Do(tb testing.TB, client *http.Client, r *http.Request) Response {
 	tb.Helper()
+	began := time.Now()
 	resp, err := client.Do(r)
 	check(tb, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	check(tb, err)
-	return Response{Response: resp, Text: string(body)}
+	return Response{Response: resp, Text: string(body), Took: time.Since(began)}
 }
 
 // Logs is what a server wrote to its log. It is safe for concurrent use.
